@@ -1,0 +1,47 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * The block file that users have: a regular file or block device of the host,
+ * read and written by an asynchronous engine.
+ */
+#ifndef HOST_FILE_H
+#define HOST_FILE_H
+
+#include "block-file.h"
+
+/* As QEMU's -drive cache=; AUTOMATIC is `none' where O_DIRECT works. */
+typedef enum HostFileCache {
+    HOST_FILE_CACHE_AUTOMATIC,
+    HOST_FILE_CACHE_NONE,       /* O_DIRECT */
+    HOST_FILE_CACHE_WRITEBACK,  /* host page cache */
+    HOST_FILE_CACHE_DIRECTSYNC, /* O_DIRECT, each write stable at once */
+    HOST_FILE_CACHE_UNSAFE,     /* host page cache, flushes ignored */
+} HostFileCache;
+
+/* AUTOMATIC is native AIO on O_DIRECT files and threads elsewhere. */
+typedef enum HostFileAio {
+    HOST_FILE_AIO_AUTOMATIC,
+    HOST_FILE_AIO_NATIVE,
+    HOST_FILE_AIO_THREADS,
+} HostFileAio;
+
+typedef struct HostFileOptions {
+    bool writable;
+    bool create; /* make the file; an error if it exists */
+    HostFileCache cache;
+    HostFileAio aio;
+    BlockFileLock lock;
+} HostFileOptions;
+
+/*
+ * Open @path. Only regular files and block devices are taken; a FIFO or
+ * terminal of that name is refused without waiting for it. Does not yield.
+ * Returns NULL and fills @errp: NOT_FOUND, EXISTS, LOCKED, INVALID (native AIO
+ * asked for without O_DIRECT), UNSUPPORTED (O_DIRECT asked for and not
+ * possible), IO.
+ */
+BlockFile *host_file_open(const char *path, const HostFileOptions *options,
+                          GError **errp);
+
+#endif /* HOST_FILE_H */

@@ -1,0 +1,67 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * A block file in memory, for tests. It keeps a record of what was asked of
+ * it, fails the n-th operation on demand, and can play a power cut: the record
+ * is complete enough to rebuild the file as of any moment.
+ */
+#ifndef MEMORY_FILE_H
+#define MEMORY_FILE_H
+
+#include "block-file.h"
+
+typedef enum MemoryFileOp {
+    MEMORY_FILE_READ,
+    MEMORY_FILE_WRITE,
+    MEMORY_FILE_FLUSH,
+    MEMORY_FILE_TRUNCATE,
+    MEMORY_FILE_ALLOCATE,
+    MEMORY_FILE_OPS, /* how many kinds there are */
+} MemoryFileOp;
+
+typedef struct MemoryFileRecord {
+    MemoryFileOp op;
+    int64_t offset; /* READ, WRITE, ALLOCATE; the new size for TRUNCATE */
+    int64_t bytes;  /* READ, WRITE, ALLOCATE */
+    GBytes *data;   /* WRITE: what was written */
+} MemoryFileRecord;
+
+/* An empty, writable file of alignment 1. Closed with block_file_close(). */
+BlockFile *memory_file_new(void);
+
+/* The same with @bytes of content, copied. */
+BlockFile *memory_file_new_from(const void *content, size_t bytes);
+
+/* The present content; valid until the next operation. */
+const uint8_t *memory_file_content(BlockFile *file, size_t *bytes);
+
+/* All operations since the last reset, oldest first; owned by the file. */
+const MemoryFileRecord *memory_file_records(BlockFile *file, size_t *count);
+void memory_file_reset_records(BlockFile *file);
+
+/* Operations of one kind since the last reset. */
+size_t memory_file_count(BlockFile *file, MemoryFileOp op);
+
+/*
+ * Let the @nth operation of @op from now (1 is the next one) return @error, a
+ * negative errno, without doing anything. 0 turns it off. A negative @nth
+ * fails every one.
+ */
+void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
+
+/*
+ * Complete requests out of order: with @window above 1, up to that many
+ * reads and writes are held and let go newest first. Requests must then
+ * come from several coroutines.
+ */
+void memory_file_shuffle(BlockFile *file, unsigned window);
+
+/*
+ * The content after the first @count records on top of @base, as after a
+ * power cut: written to @content, which the caller frees.
+ */
+GByteArray *memory_file_replay(const void *base, size_t base_bytes,
+                               const MemoryFileRecord *records, size_t count);
+
+#endif /* MEMORY_FILE_H */

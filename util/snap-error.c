@@ -1,0 +1,40 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * Turns the negative errno of leaf I/O into the GError of module borders, in
+ * one place, so that a full disk is told from a broken one everywhere alike.
+ */
+#include <errno.h>
+
+#include "snap-error.h"
+
+G_DEFINE_QUARK(snap-error-quark, snap_error)
+
+static SnapError snap_error_from_errno(int error)
+{
+    switch (-error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return SNAP_ERROR_NO_SPACE;
+    case ENOENT:
+        return SNAP_ERROR_NOT_FOUND;
+    case EEXIST:
+        return SNAP_ERROR_EXISTS;
+    default:
+        return SNAP_ERROR_IO;
+    }
+}
+
+void snap_error_set_errno(GError **errp, int error, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(errp, SNAP_ERROR, snap_error_from_errno(error), "%s: %s", text,
+                g_strerror(-error));
+}
