@@ -50,7 +50,7 @@ struct BlockFile {
      * through a bounce buffer. Constant after opening.
      */
     size_t alignment;
-    bool writable; /* constant after opening */
+    bool writable;   /* constant after opening */
     bool fixed_size; /* a block device: can neither grow nor shrink */
 };
 
@@ -67,8 +67,8 @@ void *block_file_alloc_buffer(size_t bytes);
  */
 int coroutine_fn block_file_preadv(BlockFile *file, int64_t offset,
                                    const struct iovec *iov, int iovcnt);
-int coroutine_fn block_file_pread(BlockFile *file, int64_t offset,
-                                  void *buffer, size_t bytes);
+int coroutine_fn block_file_pread(BlockFile *file, int64_t offset, void *buffer,
+                                  size_t bytes);
 
 /*
  * Write all bytes of the vector at @offset; the file grows where it must.

@@ -27,7 +27,11 @@ typedef struct MemoryFileRecord {
     GBytes *data;   /* WRITE: what was written */
 } MemoryFileRecord;
 
-/* An empty, writable file of alignment 1. Closed with block_file_close(). */
+/*
+ * An empty, writable file of alignment 1. Closed with block_file_close(). Every
+ * operation yields before it does anything, as on a real file; what it then
+ * does, it does at once. Beyond 1 GiB it is -EFBIG.
+ */
 BlockFile *memory_file_new(void);
 
 /* The same with @bytes of content, copied. */
@@ -36,30 +40,34 @@ BlockFile *memory_file_new_from(const void *content, size_t bytes);
 /* The present content; valid until the next operation. */
 const uint8_t *memory_file_content(BlockFile *file, size_t *bytes);
 
-/* All operations since the last reset, oldest first; owned by the file. */
+/*
+ * All operations since the last reset in the order in which they took effect;
+ * owned by the file and valid until the next operation. Those that failed did
+ * nothing and are left out.
+ */
 const MemoryFileRecord *memory_file_records(BlockFile *file, size_t *count);
 void memory_file_reset_records(BlockFile *file);
 
-/* Operations of one kind since the last reset. */
+/* How many of these are of one kind. */
 size_t memory_file_count(BlockFile *file, MemoryFileOp op);
 
 /*
- * Let the @nth operation of @op from now (1 is the next one) return @error, a
- * negative errno, without doing anything. 0 turns it off. A negative @nth
- * fails every one.
+ * Let the @nth operation of @op from now (1 is the next one that is asked for)
+ * return @error, a negative errno, without doing anything. 0 turns it off. A
+ * negative @nth fails every one.
  */
 void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
 
 /*
- * Complete requests out of order: with @window above 1, up to that many
- * reads and writes are held and let go newest first. Requests must then
- * come from several coroutines.
+ * Complete requests out of order: with @window above 1, reads and writes are
+ * held until there are @window of them or nothing else happens any more in the
+ * event loop, and are then let go newest first.
  */
 void memory_file_shuffle(BlockFile *file, unsigned window);
 
 /*
  * The content after the first @count records on top of @base, as after a
- * power cut: written to @content, which the caller frees.
+ * power cut. Freed by the caller.
  */
 GByteArray *memory_file_replay(const void *base, size_t base_bytes,
                                const MemoryFileRecord *records, size_t count);

@@ -1,0 +1,100 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * The VM state of a snapshot as a range of bytes: read from one that exists,
+ * written into one that is being made. Positions count from the start of the
+ * VM state. Many coroutines may read or write at once.
+ */
+#ifndef QCOW2_VMSTATE_H
+#define QCOW2_VMSTATE_H
+
+#include "qcow2.h"
+
+typedef struct Qcow2VmstateReader Qcow2VmstateReader;
+
+/*
+ * Open the VM state of @snapshot, which belongs to @image; both must outlive
+ * the reader. Yields. Returns NULL and fills @errp: INVALID (a disk-only
+ * snapshot), DAMAGED, UNSUPPORTED, IO.
+ */
+Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
+    Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp);
+void qcow2_vmstate_reader_close(Qcow2VmstateReader *reader);
+
+/*
+ * Read @bytes at @position; the range lies inside the VM state. Yields.
+ * Returns false and fills @errp (IO, DAMAGED: the mapping is impossible or has
+ * a hole, which no VM state has; UNSUPPORTED: a compressed cluster).
+ */
+bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
+                                      uint64_t position, void *buffer,
+                                      size_t bytes, GError **errp);
+
+/* Every cluster size is a multiple of it; most devices like it. Bytes. */
+#define QCOW2_VMSTATE_UNIT 512
+
+typedef struct Qcow2SnapshotWriter Qcow2SnapshotWriter;
+
+typedef struct Qcow2SnapshotStamp {
+    uint64_t vm_state_size; /* bytes */
+    uint32_t date_sec;
+    uint32_t date_nsec;
+    uint64_t vm_clock_nsec;
+} Qcow2SnapshotStamp;
+
+/*
+ * Can a snapshot be called @name in this image? Decimal names are refused
+ * because QEMU takes them for IDs. Fills @errp (INVALID, EXISTS).
+ */
+bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
+                          GError **errp);
+
+/*
+ * Begin a snapshot called @name of @image's present disk content. Everything
+ * that can be refused is refused here; the disk part is shared with the new
+ * snapshot as far as that can be prepared in fresh clusters. Until
+ * _commit() nothing that the image refers to is changed. Yields. Returns NULL
+ * and fills @errp.
+ */
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
+    Qcow2Image *image, const char *name, GError **errp);
+
+/*
+ * Make room for VM state up to @end (exclusive), in the file and on the disk,
+ * and for the metadata that so much VM state will need. Called with rising
+ * @end by one coroutine. Yields. Fills @errp: NO_SPACE, INVALID (more than
+ * this cluster size can map), IO.
+ */
+bool coroutine_fn qcow2_snapshot_writer_reserve(Qcow2SnapshotWriter *writer,
+                                                uint64_t end, GError **errp);
+
+/*
+ * Write @bytes at @position, inside what was reserved; both are multiples of
+ * QCOW2_VMSTATE_UNIT, so the last piece is padded with zeros. Yields. Returns
+ * false and fills @errp (IO, NO_SPACE).
+ */
+bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
+                                               uint64_t position,
+                                               const void *buffer, size_t bytes,
+                                               GError **errp);
+
+/*
+ * Everything up to @stamp->vm_state_size has been written: make the snapshot
+ * part of the image, stable. Nothing may be in flight. Yields. On failure the
+ * image is as it was, unless the text says otherwise; _end() is still due.
+ */
+bool coroutine_fn qcow2_snapshot_writer_commit(Qcow2SnapshotWriter *writer,
+                                               const Qcow2SnapshotStamp *stamp,
+                                               GError **errp);
+
+/*
+ * Free the writer. A snapshot that was not committed is forgotten and the file
+ * cut back to its old length. NULL is allowed. Yields.
+ */
+void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer);
+
+/* The ID that the snapshot will have. */
+const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer);
+
+#endif /* QCOW2_VMSTATE_H */

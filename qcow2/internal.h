@@ -1,0 +1,160 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What the files of the image format share among themselves: the image object,
+ * its geometry, the limits that QEMU enforces, and the decoding of L1 and L2
+ * entries.
+ */
+#ifndef QCOW2_INTERNAL_H
+#define QCOW2_INTERNAL_H
+
+#include <inttypes.h>
+
+#include "qcow2.h"
+#include "checked.h"
+
+/* 32 MiB of entries, for the active L1 table and for those of snapshots. */
+#define QCOW2_MAX_L1_ENTRIES (32u * 1024 * 1024 / sizeof(uint64_t))
+#define QCOW2_MAX_REFCOUNT_TABLE_BYTES (8u * 1024 * 1024)
+#define QCOW2_MAX_SNAPSHOTS 65536u
+#define QCOW2_MAX_SNAPSHOT_EXTRA_BYTES 1024u
+#define QCOW2_MAX_SNAPSHOT_TABLE_BYTES                                         \
+    (QCOW2_MAX_SNAPSHOTS * QCOW2_MAX_SNAPSHOT_EXTRA_BYTES)
+#define QCOW2_MIN_CLUSTER_BITS 9
+#define QCOW2_MAX_CLUSTER_BITS 21
+#define QCOW2_MAX_HOST_OFFSET  (1ULL << 56)
+
+/* COPIED: the refcount of what the entry points at is exactly one. */
+#define QCOW2_COPIED      (1ULL << 63)
+#define QCOW2_COMPRESSED  (1ULL << 62)
+#define QCOW2_ZERO        (1ULL << 0)
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ULL
+#define QCOW2_L1_RESERVED 0x7f000000000001ffULL
+#define QCOW2_L2_RESERVED 0x3f000000000001feULL
+
+/* Header bytes that a transaction may rewrite: one sector, one write. */
+#define QCOW2_HEADER_BYTES 104
+
+struct Qcow2Image {
+    /* Constant after qcow2_open(). */
+    BlockFile *file;
+    Qcow2Header header;
+    uint8_t header_bytes[QCOW2_HEADER_BYTES]; /* as stored; v2: 72 are used */
+    uint64_t file_size;                       /* bytes, at opening */
+    GPtrArray *snapshots;                     /* of Qcow2Snapshot */
+};
+
+static inline uint64_t qcow2_cluster_size(const Qcow2Header *header)
+{
+    return 1ULL << header->cluster_bits;
+}
+
+/* Entries of one (standard) L2 table. */
+static inline uint64_t qcow2_l2_entries(const Qcow2Header *header)
+{
+    return qcow2_cluster_size(header) / sizeof(uint64_t);
+}
+
+/* log2 of the guest bytes that one L1 entry maps. */
+static inline unsigned qcow2_l1_span_bits(const Qcow2Header *header)
+{
+    return 2 * header->cluster_bits - 3;
+}
+
+/*
+ * The first L1 index that a disk of @disk_size bytes does not use: the VM
+ * state starts there, so disk and VM state never share an L2 table.
+ */
+static inline uint64_t qcow2_vm_index(const Qcow2Header *header,
+                                      uint64_t disk_size)
+{
+    return div_round_up(disk_size, 1ULL << qcow2_l1_span_bits(header));
+}
+
+/*
+ * The same for the L1 table of @snapshot. Its entry holds the disk size in
+ * whole sectors, but where that is the image's present size QEMU goes by the
+ * header, whose size may be odd and need one L1 entry more.
+ */
+static inline uint64_t qcow2_snapshot_vm_index(const Qcow2Header *header,
+                                               const Qcow2Snapshot *snapshot)
+{
+    bool present = snapshot->disk_size == round_down(header->size, 512);
+
+    return qcow2_vm_index(header,
+                          present ? header->size : snapshot->disk_size);
+}
+
+/*
+ * Decode header, extensions and backing name from the first @bytes of the
+ * image (a whole first cluster, or less when the file is shorter) into
+ * *@header, which is filled only on success. No I/O.
+ */
+bool qcow2_header_decode(const uint8_t *cluster, size_t bytes,
+                         uint64_t file_size, Qcow2Header *header,
+                         GError **errp);
+void qcow2_header_clear(Qcow2Header *header);
+
+/* Decode the fixed part only, enough to know how long the first cluster is. */
+bool qcow2_header_decode_fixed(const uint8_t *bytes, size_t length,
+                               Qcow2Header *header, GError **errp);
+
+/* Read the snapshot table that @image's header names. Yields. */
+GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
+                                                  GError **errp);
+
+/*
+ * The table with one more entry: the old ones byte for byte, then
+ * @entry. Returns NULL and fills @errp when a limit is exceeded.
+ */
+GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
+                                        GBytes *entry, GError **errp);
+
+/*
+ * Encode @snapshot (its @entry is not looked at). Names have been checked.
+ */
+GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot);
+
+/* One more than the largest number that an existing ID begins with. */
+char *qcow2_snapshot_new_id(const GPtrArray *snapshots);
+
+/*
+ * Read @entries big-endian numbers at @offset into a new array in host order:
+ * an L1 table, an L2 table, the refcount table. The caller has checked the
+ * range against the file. Yields. Free with free().
+ */
+uint64_t *coroutine_fn qcow2_read_table(BlockFile *file, uint64_t offset,
+                                        uint64_t entries, const char *what,
+                                        GError **errp);
+
+/*
+ * The L2 table offset of an L1 entry, 0 when there is none; COPIED is not
+ * looked at. @index is for the error (DAMAGED).
+ */
+bool qcow2_l1_entry_decode(const Qcow2Image *image, uint64_t entry,
+                           uint64_t index, uint64_t *l2_offset, GError **errp);
+
+typedef enum Qcow2ClusterType {
+    QCOW2_CLUSTER_UNALLOCATED,    /* the backing file shows through */
+    QCOW2_CLUSTER_NORMAL,
+    QCOW2_CLUSTER_ZERO_PLAIN,     /* zeros, nothing allocated */
+    QCOW2_CLUSTER_ZERO_ALLOCATED, /* zeros, but a cluster is held */
+    QCOW2_CLUSTER_COMPRESSED,
+} Qcow2ClusterType;
+
+typedef struct Qcow2Cluster {
+    Qcow2ClusterType type;
+    uint64_t offset; /* host bytes; of the compressed data: any alignment */
+    uint64_t bytes;  /* COMPRESSED: what must be read, clipped to nothing */
+} Qcow2Cluster;
+
+/*
+ * Decode a standard L2 entry and check it against the file. @guest_cluster is
+ * for the error (DAMAGED).
+ */
+bool qcow2_l2_entry_decode(const Qcow2Image *image, uint64_t entry,
+                           uint64_t guest_cluster, Qcow2Cluster *cluster,
+                           GError **errp);
+
+#endif /* QCOW2_INTERNAL_H */

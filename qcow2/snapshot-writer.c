@@ -1,0 +1,417 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * Makes a snapshot with VM state. The VM state goes into one run of fresh
+ * clusters as it arrives; its L2 tables are not kept while the stream passes
+ * but computed at the end, because a run is described by its first offset.
+ * The snapshot's L1 is its own from the start: the active L1 never maps VM
+ * state here.
+ *
+ * States: a writer is begun, gets room and data, and is committed or not.
+ * Whatever happens before the commit happens in clusters that nobody refers
+ * to (transaction.h, invariant 1).
+ */
+#include "bytes.h"
+#include "qcow2-vmstate.h"
+#include "share-disk.h"
+#include "snap-error.h"
+#include "transaction.h"
+
+/*
+ * Disk space is taken in steps of this many bytes: large enough that the file
+ * system finds contiguous room and is not asked often, small enough that
+ * little is taken in vain.
+ */
+#define RESERVE_STEP_BYTES (64ULL * 1024 * 1024)
+
+struct Qcow2SnapshotWriter {
+    /* Constant after _begin(). */
+    Qcow2Image *image;
+    Qcow2Transaction *transaction;
+    Qcow2SharedDisk disk;
+    char *id;
+    char *name;
+
+    /* Owned by the coroutine that reserves and commits. */
+    uint64_t vmstate_offset; /* in the file; 0: nothing reserved yet */
+    uint64_t vmstate_clusters;
+};
+
+static bool name_refused(GError **errp, const char *name, const char *why)
+{
+    g_autofree char *escaped = g_strescape(name, NULL);
+
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                "snapshot name '%.64s%s' %s", escaped,
+                strlen(escaped) > 64 ? "..." : "", why);
+    return false;
+}
+
+bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
+                          GError **errp)
+{
+    const char *byte;
+
+    if (!*name) {
+        return name_refused(errp, name, "is empty");
+    }
+    if (strlen(name) > QCOW2_MAX_NAME_BYTES) {
+        return name_refused(errp, name, "is longer than 255 bytes");
+    }
+    for (byte = name; *byte; byte++) {
+        if (g_ascii_iscntrl(*byte)) {
+            return name_refused(errp, name, "has control characters");
+        }
+    }
+    if (strspn(name, "0123456789") == strlen(name)) {
+        return name_refused(errp, name,
+                            "is a number, which QEMU takes for an ID");
+    }
+    if (qcow2_find_snapshot(image, name)) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_EXISTS,
+                    "a snapshot called '%s' already exists", name);
+        return false;
+    }
+    return true;
+}
+
+/* Room in the table for one more entry, whatever its offsets will be. */
+static bool check_table_room(const Qcow2Image *image, const char *id,
+                             const char *name, GError **errp)
+{
+    Qcow2Snapshot snapshot = { .id = (char *)id, .name = (char *)name };
+    g_autoptr(GBytes) entry = qcow2_snapshot_encode(&snapshot);
+    g_autoptr(GByteArray) table =
+        qcow2_snapshot_table_append(image->snapshots, entry, errp);
+
+    return table != NULL;
+}
+
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
+    Qcow2Image *image, const char *name, GError **errp)
+{
+    Qcow2SnapshotWriter *writer;
+
+    if (!qcow2_check_writable(image, errp) ||
+        !qcow2_check_new_name(image, name, errp)) {
+        return NULL;
+    }
+    writer = g_new0(Qcow2SnapshotWriter, 1);
+    writer->image = image;
+    writer->name = g_strdup(name);
+    writer->id = qcow2_snapshot_new_id(image->snapshots);
+    if (!check_table_room(image, writer->id, name, errp)) {
+        goto fail;
+    }
+    writer->transaction = qcow2_transaction_begin(image, errp);
+    if (!writer->transaction ||
+        !qcow2_share_disk(writer->transaction, &writer->disk, errp)) {
+        goto fail;
+    }
+    return writer;
+
+fail:
+    qcow2_snapshot_writer_end(writer);
+    return NULL;
+}
+
+const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer)
+{
+    return writer->id;
+}
+
+static uint64_t vmstate_l2_tables(const Qcow2SnapshotWriter *writer)
+{
+    return div_round_up(writer->vmstate_clusters,
+                        qcow2_l2_entries(&writer->image->header));
+}
+
+/*
+ * An upper bound for what the commit will write behind @clusters clusters of
+ * VM state: L2 tables, two L1 tables, the snapshot table, and the refcounts of
+ * everything, themselves included.
+ */
+static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
+                               uint64_t clusters)
+{
+    const Qcow2Image *image = writer->image;
+    const Qcow2Header *header = &image->header;
+    const Qcow2Refcounts *refcounts = writer->transaction->refcounts;
+    uint64_t tables = 8 * clusters + /* L2 tables: 8 bytes a cluster */
+                      16 * (header->l1_size +
+                            clusters / qcow2_l2_entries(header)) +
+                      1024 * (image->snapshots->len + 1) +
+                      8 * refcounts->table_entries;
+    uint64_t blocks = refcounts->changed->len +
+                      clusters / qcow2_refcounts_per_block(refcounts);
+
+    /* A dozen clusters for what is rounded up, an eighth for refcounts. */
+    return (tables + tables / 8) +
+           (blocks + blocks / 8 + 12) * qcow2_cluster_size(header);
+}
+
+/* Take @more clusters for VM state, in the file and on the disk. Yields. */
+static bool coroutine_fn extend_run(Qcow2SnapshotWriter *writer, uint64_t more,
+                                    GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+    uint64_t clusters = writer->vmstate_clusters + more;
+    uint64_t offset;
+
+    if (writer->disk.disk_entries +
+            div_round_up(clusters, qcow2_l2_entries(header)) >
+        QCOW2_MAX_L1_ENTRIES) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "clusters of %" PRIu64 " bytes cannot map more than "
+                    "%" PRIu64 " bytes of VM state",
+                    qcow2_cluster_size(header),
+                    writer->vmstate_clusters << header->cluster_bits);
+        return false;
+    }
+    if (!qcow2_transaction_allocate(writer->transaction, more, &offset,
+                                    errp)) {
+        return false;
+    }
+    if (!qcow2_transaction_reserve(writer->transaction,
+                                   metadata_bytes(writer, clusters), errp)) {
+        (void)qcow2_transaction_give_back(writer->transaction, more, NULL);
+        return false;
+    }
+    if (writer->vmstate_clusters == 0) {
+        writer->vmstate_offset = offset;
+    }
+    /* Nothing else is allocated meanwhile, so this is one run. */
+    g_assert(offset == writer->vmstate_offset +
+                           (writer->vmstate_clusters << header->cluster_bits));
+    writer->vmstate_clusters = clusters;
+    return true;
+}
+
+bool coroutine_fn qcow2_snapshot_writer_reserve(Qcow2SnapshotWriter *writer,
+                                                uint64_t end, GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+    uint64_t wanted = div_round_up(end, qcow2_cluster_size(header));
+    uint64_t more = wanted - writer->vmstate_clusters;
+    uint64_t step = RESERVE_STEP_BYTES >> header->cluster_bits;
+
+    if (wanted <= writer->vmstate_clusters) {
+        return true;
+    }
+    /* What is asked for may still fit where a whole step does not. */
+    return (step > more && extend_run(writer, step, NULL)) ||
+           extend_run(writer, more, errp);
+}
+
+bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
+                                               uint64_t position,
+                                               const void *buffer, size_t bytes,
+                                               GError **errp)
+{
+    uint64_t room = writer->vmstate_clusters
+                    << writer->image->header.cluster_bits;
+    uint64_t offset = writer->vmstate_offset + position;
+    int ret;
+
+    g_assert(range_within(position, bytes, room));
+    g_assert(is_aligned(position | bytes, QCOW2_VMSTATE_UNIT));
+    ret = block_file_pwrite(writer->image->file, offset, buffer, bytes);
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret,
+                             "cannot write %zu bytes of VM state at 0x%" PRIx64,
+                             bytes, offset);
+        return false;
+    }
+    return true;
+}
+
+/* Give back clusters behind the end and fill up the last one with zeros. */
+static bool coroutine_fn finish_data(Qcow2SnapshotWriter *writer,
+                                     uint64_t vm_state_size, GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+    uint64_t used = div_round_up(vm_state_size, qcow2_cluster_size(header));
+    uint64_t written = round_up(vm_state_size, QCOW2_VMSTATE_UNIT);
+
+    g_assert(used <= writer->vmstate_clusters);
+    if (!qcow2_transaction_give_back(writer->transaction,
+                                     writer->vmstate_clusters - used, errp)) {
+        return false;
+    }
+    writer->vmstate_clusters = used;
+    return qcow2_write_buffer_put(writer->transaction->metadata,
+                                  writer->vmstate_offset + written, NULL,
+                                  (used << header->cluster_bits) - written,
+                                  errp);
+}
+
+/* The L2 tables of the VM state, one behind the other. */
+static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
+                                         uint64_t *offset, GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+    uint64_t tables = vmstate_l2_tables(writer);
+    uint64_t entries = tables * qcow2_l2_entries(header);
+    uint64_t at;
+    uint64_t i;
+
+    if (!qcow2_transaction_allocate(writer->transaction, tables, offset,
+                                    errp)) {
+        return false;
+    }
+    at = *offset;
+    for (i = 0; i < entries; i++, at += sizeof(uint64_t)) {
+        uint64_t entry =
+            i < writer->vmstate_clusters
+                ? htobe64(writer->vmstate_offset + (i << header->cluster_bits))
+                : 0;
+
+        if (!qcow2_write_buffer_put(writer->transaction->metadata, at, &entry,
+                                    sizeof(entry), errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Write @bytes of @data into fresh clusters, filled up with zeros. Yields. */
+static bool coroutine_fn write_fresh(Qcow2SnapshotWriter *writer,
+                                     const void *data, uint64_t bytes,
+                                     uint64_t *offset, GError **errp)
+{
+    Qcow2Transaction *transaction = writer->transaction;
+    uint64_t cluster_size = qcow2_cluster_size(&writer->image->header);
+    uint64_t clusters = div_round_up(bytes, cluster_size);
+
+    return qcow2_transaction_allocate(transaction, clusters, offset, errp) &&
+           qcow2_write_buffer_put(transaction->metadata, *offset, data, bytes,
+                                  errp) &&
+           qcow2_write_buffer_put(transaction->metadata, *offset + bytes, NULL,
+                                  clusters * cluster_size - bytes, errp);
+}
+
+/* Write an L1 table; @entries are in host order and stay so. Yields. */
+static bool coroutine_fn write_l1(Qcow2SnapshotWriter *writer,
+                                  const uint64_t *entries, uint64_t count,
+                                  uint64_t *offset, GError **errp)
+{
+    g_autofree uint64_t *stored = g_new(uint64_t, count);
+    uint64_t i;
+
+    for (i = 0; i < count; i++) {
+        stored[i] = htobe64(entries[i]);
+    }
+    return write_fresh(writer, stored, count * sizeof(uint64_t), offset, errp);
+}
+
+static bool coroutine_fn write_snapshot_l1(Qcow2SnapshotWriter *writer,
+                                           uint64_t l2_offset,
+                                           Qcow2Snapshot *snapshot,
+                                           GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+    uint64_t disk_entries = writer->disk.disk_entries;
+    uint64_t count = disk_entries + vmstate_l2_tables(writer);
+    g_autofree uint64_t *entries = g_new(uint64_t, count);
+    uint64_t i;
+
+    for (i = 0; i < count; i++) {
+        entries[i] = i < disk_entries
+                         ? writer->disk.snapshot_l1[i]
+                         : l2_offset + ((i - disk_entries)
+                                        << header->cluster_bits);
+    }
+    snapshot->l1_size = count;
+    return write_l1(writer, entries, count, &snapshot->l1_table_offset, errp);
+}
+
+/* Replace the active L1 where sharing the disk has changed it. Yields. */
+static bool coroutine_fn write_active_l1(Qcow2SnapshotWriter *writer,
+                                         Qcow2HeaderUpdate *update,
+                                         GError **errp)
+{
+    const Qcow2Header *header = &writer->image->header;
+
+    update->l1_size = header->l1_size;
+    update->l1_table_offset = header->l1_table_offset;
+    if (!writer->disk.changed) {
+        return true;
+    }
+    return qcow2_transaction_unref(writer->transaction,
+                                   header->l1_table_offset,
+                                   header->l1_size * sizeof(uint64_t), errp) &&
+           write_l1(writer, writer->disk.active_l1, header->l1_size,
+                    &update->l1_table_offset, errp);
+}
+
+/* Bytes that the present table takes in the file. */
+static uint64_t old_table_bytes(const GPtrArray *snapshots)
+{
+    uint64_t bytes = 0;
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        bytes = round_up(bytes, 8) + g_bytes_get_size(snapshot->entry);
+    }
+    return bytes;
+}
+
+static bool coroutine_fn write_snapshot_table(Qcow2SnapshotWriter *writer,
+                                              const Qcow2Snapshot *snapshot,
+                                              Qcow2HeaderUpdate *update,
+                                              GError **errp)
+{
+    const GPtrArray *snapshots = writer->image->snapshots;
+    g_autoptr(GBytes) entry = qcow2_snapshot_encode(snapshot);
+    g_autoptr(GByteArray) table =
+        qcow2_snapshot_table_append(snapshots, entry, errp);
+
+    update->snapshot_count = snapshots->len + 1;
+    return table &&
+           qcow2_transaction_unref(writer->transaction,
+                                   writer->image->header.snapshots_offset,
+                                   old_table_bytes(snapshots), errp) &&
+           write_fresh(writer, table->data, table->len,
+                       &update->snapshots_offset, errp);
+}
+
+bool coroutine_fn qcow2_snapshot_writer_commit(Qcow2SnapshotWriter *writer,
+                                               const Qcow2SnapshotStamp *stamp,
+                                               GError **errp)
+{
+    Qcow2Snapshot snapshot = {
+        .id = writer->id,
+        .name = writer->name,
+        .date_sec = stamp->date_sec,
+        .date_nsec = stamp->date_nsec,
+        .vm_clock_nsec = stamp->vm_clock_nsec,
+        .vm_state_size = stamp->vm_state_size,
+        /* QEMU resizes the disk to this when it loads, in whole sectors. */
+        .disk_size = round_down(writer->image->header.size, 512),
+        .icount = QCOW2_NO_ICOUNT,
+    };
+    Qcow2HeaderUpdate update;
+    uint64_t l2_offset;
+
+    return finish_data(writer, stamp->vm_state_size, errp) &&
+           write_l2_tables(writer, &l2_offset, errp) &&
+           write_snapshot_l1(writer, l2_offset, &snapshot, errp) &&
+           write_active_l1(writer, &update, errp) &&
+           write_snapshot_table(writer, &snapshot, &update, errp) &&
+           qcow2_transaction_commit(writer->transaction, &update, errp);
+}
+
+void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer)
+{
+    if (!writer) {
+        return;
+    }
+    qcow2_transaction_end(writer->transaction);
+    qcow2_shared_disk_clear(&writer->disk);
+    g_free(writer->id);
+    g_free(writer->name);
+    g_free(writer);
+}

@@ -1,0 +1,474 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * See transaction.h for the design and the invariants.
+ */
+#include <errno.h>
+
+#include "bytes.h"
+#include "snap-error.h"
+#include "transaction.h"
+
+/* Header fields of a transaction: l1_size is the first, autoclear the last. */
+enum {
+    HEADER_L1_SIZE = 36,
+    HEADER_L1_TABLE_OFFSET = 40,
+    HEADER_REFCOUNT_TABLE_OFFSET = 48,
+    HEADER_REFCOUNT_TABLE_CLUSTERS = 56,
+    HEADER_SNAPSHOT_COUNT = 60,
+    HEADER_SNAPSHOTS_OFFSET = 64,
+    HEADER_V2_END = 72,
+    HEADER_AUTOCLEAR = 88,
+    HEADER_AUTOCLEAR_END = 96,
+};
+
+static uint64_t bytes_to_clusters(const Qcow2Transaction *transaction,
+                                  uint64_t bytes)
+{
+    return div_round_up(bytes,
+                        qcow2_cluster_size(&transaction->image->header));
+}
+
+/*
+ * Fresh clusters lie behind everything with a refcount. Metadata that lies
+ * there all the same has refcount 0: the image is damaged, and writing would
+ * destroy it.
+ */
+static bool check_in_use(const Qcow2Transaction *transaction, const char *what,
+                         uint64_t offset, uint64_t bytes, GError **errp)
+{
+    uint64_t start = transaction->start
+                     << transaction->image->header.cluster_bits;
+
+    if (range_within(offset, bytes, start)) {
+        return true;
+    }
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                "%s at 0x%" PRIx64 " is in use but its refcount is 0; "
+                "`qemu-img check -r all' may repair it",
+                what, offset);
+    return false;
+}
+
+static bool check_metadata_in_use(const Qcow2Transaction *transaction,
+                                  GError **errp)
+{
+    const Qcow2Image *image = transaction->image;
+    const Qcow2Header *header = &image->header;
+    const Qcow2Refcounts *refcounts = transaction->refcounts;
+    uint64_t i;
+
+    if (!check_in_use(transaction, "the L1 table", header->l1_table_offset,
+                      header->l1_size * sizeof(uint64_t), errp) ||
+        !check_in_use(transaction, "the refcount table",
+                      header->refcount_table_offset,
+                      refcounts->table_entries * sizeof(uint64_t), errp) ||
+        !check_in_use(transaction, "the snapshot table",
+                      header->snapshots_offset, header->snapshot_count != 0,
+                      errp)) {
+        return false;
+    }
+    for (i = 0; i < refcounts->table_entries; i++) {
+        if (!check_in_use(transaction, "a refcount block", refcounts->table[i],
+                          qcow2_cluster_size(header), errp)) {
+            return false;
+        }
+    }
+    for (i = 0; i < image->snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot =
+            g_ptr_array_index(image->snapshots, i);
+
+        if (!check_in_use(transaction, "the L1 table of a snapshot",
+                          snapshot->l1_table_offset,
+                          (uint64_t)snapshot->l1_size * sizeof(uint64_t),
+                          errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
+                                                       GError **errp)
+{
+    Qcow2Transaction *transaction = g_new0(Qcow2Transaction, 1);
+
+    transaction->image = image;
+    transaction->old_file_size = image->file_size;
+    transaction->metadata = qcow2_write_buffer_new(image->file, errp);
+    if (!transaction->metadata) {
+        goto fail;
+    }
+    transaction->refcounts = qcow2_refcounts_load(image, errp);
+    if (!transaction->refcounts ||
+        !qcow2_refcounts_find_end(transaction->refcounts, &transaction->start,
+                                  errp) ||
+        !check_metadata_in_use(transaction, errp)) {
+        goto fail;
+    }
+    transaction->end = transaction->start;
+    return transaction;
+
+fail:
+    qcow2_transaction_end(transaction);
+    return NULL;
+}
+
+/* Can the file hold clusters up to @end? */
+static bool check_end(const Qcow2Transaction *transaction, uint64_t end,
+                      GError **errp)
+{
+    const Qcow2Image *image = transaction->image;
+    unsigned cluster_bits = image->header.cluster_bits;
+
+    if (end > QCOW2_MAX_HOST_OFFSET >> cluster_bits) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
+                    "the image would grow beyond 2^56 bytes");
+        return false;
+    }
+    if (image->file->fixed_size &&
+        end << cluster_bits > transaction->old_file_size) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
+                    "the device of %" PRIu64 " bytes is full",
+                    transaction->old_file_size);
+        return false;
+    }
+    return true;
+}
+
+bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                             uint64_t clusters,
+                                             uint64_t *offset, GError **errp)
+{
+    uint64_t first = transaction->end;
+    uint64_t end;
+
+    if (!checked_add(first, clusters, &end)) {
+        end = UINT64_MAX;
+    }
+    if (!check_end(transaction, end, errp) ||
+        !qcow2_refcounts_change(transaction->refcounts, first, clusters,
+                                QCOW2_REFCOUNT_TAKE, errp)) {
+        return false;
+    }
+    transaction->end = end;
+    *offset = first << transaction->image->header.cluster_bits;
+    return true;
+}
+
+bool coroutine_fn qcow2_transaction_give_back(Qcow2Transaction *transaction,
+                                              uint64_t clusters, GError **errp)
+{
+    g_assert(clusters <= transaction->end - transaction->start);
+    if (!qcow2_refcounts_change(transaction->refcounts,
+                                transaction->end - clusters, clusters,
+                                QCOW2_REFCOUNT_DROP, errp)) {
+        return false;
+    }
+    transaction->end -= clusters;
+    return true;
+}
+
+static bool coroutine_fn change_range(Qcow2Transaction *transaction,
+                                      uint64_t offset, uint64_t bytes,
+                                      Qcow2RefcountChange change,
+                                      GError **errp)
+{
+    unsigned cluster_bits = transaction->image->header.cluster_bits;
+    uint64_t first = offset >> cluster_bits;
+
+    if (bytes == 0) {
+        return true;
+    }
+    return qcow2_refcounts_change(
+        transaction->refcounts, first,
+        ((offset + bytes - 1) >> cluster_bits) - first + 1, change, errp);
+}
+
+bool coroutine_fn qcow2_transaction_ref(Qcow2Transaction *transaction,
+                                        uint64_t offset, uint64_t bytes,
+                                        GError **errp)
+{
+    return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_SHARE,
+                        errp);
+}
+
+bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
+                                          uint64_t offset, uint64_t bytes,
+                                          GError **errp)
+{
+    return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_DROP, errp);
+}
+
+bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
+                                            uint64_t bytes, GError **errp)
+{
+    BlockFile *file = transaction->image->file;
+    uint64_t from =
+        MAX(transaction->space_reserved,
+            transaction->start << transaction->image->header.cluster_bits);
+    uint64_t to = (transaction->end
+                   << transaction->image->header.cluster_bits) +
+                  bytes;
+    int ret;
+
+    if (to <= from) {
+        return true;
+    }
+    ret = block_file_allocate(file, from, to - from);
+    if (ret < 0 && ret != -ENOTSUP) {
+        snap_error_set_errno(errp, ret,
+                             "cannot take %" PRIu64 " bytes of disk space at "
+                             "0x%" PRIx64,
+                             to - from, from);
+        return false;
+    }
+    transaction->space_reserved = to;
+    return true;
+}
+
+/*
+ * How many refcount blocks can there be to write at the most? All that are
+ * stored, because freeing the old place of one changes another, and all that
+ * are new.
+ */
+static uint64_t most_changed_blocks(const Qcow2Refcounts *refcounts)
+{
+    uint64_t blocks = refcounts->changed->len;
+    uint64_t i;
+
+    for (i = 0; i < refcounts->table_entries; i++) {
+        blocks += refcounts->table[i] != 0;
+    }
+    return blocks;
+}
+
+/*
+ * Entries that the new refcount table needs when @more clusters are going to
+ * be allocated for refcount blocks and for the table itself. Describing those
+ * takes further blocks, at most one for 64 clusters (512-byte clusters, 64-bit
+ * refcounts): a sixteenth on top is more than the sum of that series.
+ */
+static uint64_t table_entries_needed(const Qcow2Transaction *transaction,
+                                     uint64_t more)
+{
+    const Qcow2Refcounts *refcounts = transaction->refcounts;
+    uint64_t end = transaction->end + more + more / 16 + 16;
+    uint64_t needed =
+        div_round_up(end, qcow2_refcounts_per_block(refcounts));
+
+    return MAX(needed, refcounts->table_entries);
+}
+
+/* Take clusters for a table that can describe all there is and itself. */
+static bool coroutine_fn allocate_refcount_table(Qcow2Transaction *transaction,
+                                                 uint64_t *offset,
+                                                 uint64_t *clusters,
+                                                 GError **errp)
+{
+    uint64_t blocks = most_changed_blocks(transaction->refcounts);
+    uint64_t bytes;
+
+    *clusters = 0;
+    do {
+        bytes = table_entries_needed(transaction, blocks + ++*clusters) *
+                sizeof(uint64_t);
+        if (bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
+                        "the refcount table would be larger than 8 MiB");
+            return false;
+        }
+    } while (bytes_to_clusters(transaction, bytes) > *clusters);
+    return qcow2_transaction_allocate(transaction, *clusters, offset, errp);
+}
+
+/*
+ * Give every changed block a fresh place and free its old one. Both change
+ * refcounts, so blocks may join the list while it is worked on.
+ */
+static bool coroutine_fn place_refcount_blocks(Qcow2Transaction *transaction,
+                                               uint64_t *table,
+                                               uint64_t table_entries,
+                                               GError **errp)
+{
+    Qcow2Refcounts *refcounts = transaction->refcounts;
+    uint64_t cluster_size = qcow2_cluster_size(&transaction->image->header);
+    guint i;
+
+    for (i = 0; i < refcounts->changed->len; i++) {
+        Qcow2RefcountBlock *block = g_ptr_array_index(refcounts->changed, i);
+
+        g_assert(block->index < table_entries);
+        if (block->offset &&
+            !qcow2_transaction_unref(transaction, block->offset, cluster_size,
+                                     errp)) {
+            return false;
+        }
+        if (!qcow2_transaction_allocate(transaction, 1, &block->offset,
+                                        errp)) {
+            return false;
+        }
+        table[block->index] = block->offset;
+    }
+    return true;
+}
+
+static bool coroutine_fn write_refcount_blocks(Qcow2Transaction *transaction,
+                                               GError **errp)
+{
+    const GPtrArray *changed = transaction->refcounts->changed;
+    size_t bytes = qcow2_cluster_size(&transaction->image->header);
+    guint i;
+
+    for (i = 0; i < changed->len; i++) {
+        const Qcow2RefcountBlock *block = g_ptr_array_index(changed, i);
+
+        if (!qcow2_write_buffer_put(transaction->metadata, block->offset,
+                                    block->bytes, bytes, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Write all changed refcount blocks and a new table. Their places must be
+ * known before any is written, because they are counted in them.
+ */
+static bool coroutine_fn write_refcounts(Qcow2Transaction *transaction,
+                                         uint64_t *offset, uint64_t *clusters,
+                                         GError **errp)
+{
+    const Qcow2Header *header = &transaction->image->header;
+    Qcow2Refcounts *refcounts = transaction->refcounts;
+    g_autofree uint64_t *table = NULL;
+    uint64_t entries;
+    uint64_t i;
+
+    if (!qcow2_transaction_unref(
+            transaction, header->refcount_table_offset,
+            refcounts->table_entries * sizeof(uint64_t), errp) ||
+        !allocate_refcount_table(transaction, offset, clusters, errp)) {
+        return false;
+    }
+    entries = (*clusters << header->cluster_bits) / sizeof(uint64_t);
+    table = g_new0(uint64_t, entries);
+    memcpy(table, refcounts->table,
+           refcounts->table_entries * sizeof(uint64_t));
+    if (!place_refcount_blocks(transaction, table, entries, errp)) {
+        return false;
+    }
+    for (i = 0; i < entries; i++) {
+        table[i] = htobe64(table[i]);
+    }
+    return qcow2_write_buffer_put(transaction->metadata, *offset, table,
+                                  entries * sizeof(uint64_t), errp) &&
+           write_refcount_blocks(transaction, errp) &&
+           qcow2_write_buffer_flush(transaction->metadata, errp);
+}
+
+static bool coroutine_fn flush(Qcow2Transaction *transaction, const char *what,
+                               GError **errp)
+{
+    int ret = block_file_flush(transaction->image->file);
+
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret, "cannot make %s stable", what);
+        return false;
+    }
+    return true;
+}
+
+/* The commit point: the one write to something that is in use. */
+static bool coroutine_fn write_header(Qcow2Transaction *transaction,
+                                      const Qcow2HeaderUpdate *update,
+                                      uint64_t refcount_table_offset,
+                                      uint32_t refcount_table_clusters,
+                                      GError **errp)
+{
+    const Qcow2Image *image = transaction->image;
+    uint64_t known_autoclear =
+        QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_EXTERNAL;
+    unsigned end =
+        image->header.version == 2 ? HEADER_V2_END : HEADER_AUTOCLEAR_END;
+    uint8_t bytes[QCOW2_HEADER_BYTES];
+    int ret;
+
+    memcpy(bytes, image->header_bytes, sizeof(bytes));
+    store_be32(bytes + HEADER_L1_SIZE, update->l1_size);
+    store_be64(bytes + HEADER_L1_TABLE_OFFSET, update->l1_table_offset);
+    store_be64(bytes + HEADER_REFCOUNT_TABLE_OFFSET, refcount_table_offset);
+    store_be32(bytes + HEADER_REFCOUNT_TABLE_CLUSTERS,
+               refcount_table_clusters);
+    store_be32(bytes + HEADER_SNAPSHOT_COUNT, update->snapshot_count);
+    store_be64(bytes + HEADER_SNAPSHOTS_OFFSET, update->snapshots_offset);
+    /* A writer clears the autoclear bits that it does not know. */
+    store_be64(bytes + HEADER_AUTOCLEAR,
+               image->header.autoclear_features & known_autoclear);
+    ret = block_file_pwrite(image->file, HEADER_L1_SIZE,
+                            bytes + HEADER_L1_SIZE, end - HEADER_L1_SIZE);
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret,
+                             "cannot write the header, which decides whether "
+                             "the change happened (offset %u)",
+                             HEADER_L1_SIZE);
+        return false;
+    }
+    return true;
+}
+
+bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
+                                           const Qcow2HeaderUpdate *update,
+                                           GError **errp)
+{
+    BlockFile *file = transaction->image->file;
+    uint64_t refcount_table_offset;
+    uint64_t refcount_table_clusters;
+    int ret;
+
+    if (!write_refcounts(transaction, &refcount_table_offset,
+                         &refcount_table_clusters, errp)) {
+        return false;
+    }
+    /* Cut off what was reserved in vain, or fill up the last cluster. */
+    if (!file->fixed_size) {
+        ret = block_file_truncate(
+            file, transaction->end << transaction->image->header.cluster_bits);
+        if (ret < 0) {
+            snap_error_set_errno(errp, ret, "cannot set the file's length");
+            return false;
+        }
+    }
+    if (!flush(transaction, "the new metadata", errp)) {
+        return false;
+    }
+    /* From here on the old length must not come back. */
+    transaction->committed = true;
+    return write_header(transaction, update, refcount_table_offset,
+                        refcount_table_clusters, errp) &&
+           flush(transaction, "the header, which decides whether the change "
+                              "happened,",
+                 errp);
+}
+
+void coroutine_fn qcow2_transaction_end(Qcow2Transaction *transaction)
+{
+    if (!transaction) {
+        return;
+    }
+    /*
+     * Best effort: what stays behind the old end has refcount 0 and is
+     * nobody's.
+     */
+    if (!transaction->committed && transaction->refcounts &&
+        !transaction->image->file->fixed_size &&
+        block_file_size(transaction->image->file) >
+            (int64_t)transaction->old_file_size) {
+        (void)block_file_truncate(transaction->image->file,
+                                  transaction->old_file_size);
+    }
+    qcow2_refcounts_free(transaction->refcounts);
+    qcow2_write_buffer_free(transaction->metadata);
+    g_free(transaction);
+}

@@ -1,0 +1,111 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * A change of an image that happens all at once or not at all.
+ *
+ * How: nothing that the image refers to is overwritten. Every table that has
+ * to change is written anew into fresh clusters: L2 tables, L1 tables, the
+ * snapshot table, refcount blocks, the refcount table. The header points at
+ * the active L1, the refcount table and the snapshot table, and all three
+ * pointers lie in its first 512 bytes. One write of that sector replaces the
+ * old state by the new one: refcounts, COPIED flags and snapshots change in
+ * the same instant, and what the old state used has refcount 0 in the new.
+ *
+ * Order, each | a flush:
+ *     everything in fresh clusters | the header sector |
+ *
+ * So a crash at any moment leaves the old image or the new one, both without a
+ * leak. Before the header write, giving up means cutting the file.
+ *
+ * Invariants:
+ *   1. Between _begin() and _commit() only clusters at or behind `start' are
+ *      written: those had refcount 0 and lie behind all that is in use.
+ *   2. What is freed in a transaction is not allocated again in it.
+ *   3. The refcounts written by _commit() describe the image as it is after
+ *      the header write, themselves included.
+ */
+#ifndef QCOW2_TRANSACTION_H
+#define QCOW2_TRANSACTION_H
+
+#include "refcounts.h"
+#include "write-buffer.h"
+
+typedef struct Qcow2Transaction {
+    /* Constant after _begin(). */
+    Qcow2Image *image;
+    uint64_t start;         /* first fresh cluster, a cluster number */
+    uint64_t old_file_size; /* bytes */
+
+    /* Owned by the coroutine that runs the transaction. */
+    uint64_t end;            /* cluster number behind the last allocated one */
+    uint64_t space_reserved; /* bytes of the file known to have disk space */
+    bool committed;
+    Qcow2Refcounts *refcounts;
+    Qcow2WriteBuffer *metadata;
+} Qcow2Transaction;
+
+/* What the header shall say afterwards. */
+typedef struct Qcow2HeaderUpdate {
+    uint32_t l1_size;
+    uint64_t l1_table_offset;
+    uint32_t snapshot_count;
+    uint64_t snapshots_offset;
+} Qcow2HeaderUpdate;
+
+/*
+ * Yields. Returns NULL and fills @errp when the image's metadata is not what
+ * its refcounts say.
+ */
+Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
+                                                       GError **errp);
+
+/*
+ * Take @clusters contiguous fresh clusters with refcount 1; *@offset is in
+ * bytes. Yields. Fills @errp (NO_SPACE on a device that is full; DAMAGED, IO
+ * from reading refcounts).
+ */
+bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                             uint64_t clusters,
+                                             uint64_t *offset, GError **errp);
+
+/* Return the last @clusters that were allocated. Yields. */
+bool coroutine_fn qcow2_transaction_give_back(Qcow2Transaction *transaction,
+                                              uint64_t clusters,
+                                              GError **errp);
+
+/*
+ * One reference more or less for each cluster that [@offset, @offset + @bytes)
+ * touches. A cluster in use whose refcount is 0 is DAMAGED. Yields.
+ */
+bool coroutine_fn qcow2_transaction_ref(Qcow2Transaction *transaction,
+                                        uint64_t offset, uint64_t bytes,
+                                        GError **errp);
+bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
+                                          uint64_t offset, uint64_t bytes,
+                                          GError **errp);
+
+/*
+ * Take disk space for the next @bytes behind what is allocated, so that a full
+ * disk is noticed now. Yields. Fills @errp (NO_SPACE). A file system that
+ * cannot promise space is not an error.
+ */
+bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
+                                            uint64_t bytes, GError **errp);
+
+/*
+ * Write the refcounts, cut the file behind the last cluster and switch the
+ * header over. Yields. On failure the image is as it was, unless the error
+ * says that the header could not be made stable.
+ */
+bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
+                                           const Qcow2HeaderUpdate *update,
+                                           GError **errp);
+
+/*
+ * Free the transaction; without a commit also cut the file back to its old
+ * length. NULL is allowed. Yields.
+ */
+void coroutine_fn qcow2_transaction_end(Qcow2Transaction *transaction);
+
+#endif /* QCOW2_TRANSACTION_H */
