@@ -60,8 +60,8 @@ void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
 
 /*
  * Complete requests out of order: with @window above 1, reads and writes are
- * held until there are @window of them or nothing else happens any more in the
- * event loop, and are then let go newest first.
+ * held until there are @window of them or the event loop has turned several
+ * times without one more, and are then let go newest first.
  */
 void memory_file_shuffle(BlockFile *file, unsigned window);
 

@@ -1,0 +1,295 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * From a subcommand to its handler, and what the handlers have in common.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "event-loop.h"
+#include "progress.h"
+#include "qcow2-vmstate.h"
+#include "snap-error.h"
+#include "snap-internal.h"
+
+static const struct {
+    const char *command;
+    SnapHandler *handler;
+} handlers[] = {
+    { "save", snap_save },
+    { "load", snap_load },
+    { "list", snap_list },
+    { "inspect", snap_inspect },
+};
+
+bool coroutine_fn snap_image_open(const SnapOptions *options,
+                                  HostFileCache cache, SnapImage *image,
+                                  GError **errp)
+{
+    HostFileOptions file_options = {
+        .cache = options->cache ? options->cache : cache,
+        .aio = options->aio,
+        .lock = options->force_share ? BLOCK_FILE_LOCK_NONE
+                                     : BLOCK_FILE_LOCK_READ,
+    };
+
+    image->file = host_file_open(options->image, &file_options, errp);
+    if (!image->file) {
+        return false;
+    }
+    image->qcow2 = qcow2_open(image->file, errp);
+    if (!image->qcow2) {
+        g_clear_pointer(&image->file, block_file_close);
+        return false;
+    }
+    return true;
+}
+
+void snap_image_close(SnapImage *image)
+{
+    g_clear_pointer(&image->qcow2, qcow2_close);
+    g_clear_pointer(&image->file, block_file_close);
+}
+
+/* "1 (before-upgrade), 3 (after)" */
+static char *list_names(const GPtrArray *snapshots)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+        g_autofree char *id = g_strescape(snapshot->id, NULL);
+        g_autofree char *name = g_strescape(snapshot->name, NULL);
+
+        if (snapshot->vm_state_size) {
+            g_string_append_printf(names, "%s%s (%s)", names->len ? ", " : "",
+                                   id, name);
+        }
+    }
+    return g_string_free(g_steal_pointer(&names), FALSE);
+}
+
+static const Qcow2Snapshot *choose_only(const Qcow2Image *image, GError **errp)
+{
+    const GPtrArray *snapshots = qcow2_snapshots(image);
+    const Qcow2Snapshot *only = NULL;
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if (snapshot->vm_state_size && only) {
+            g_autofree char *names = list_names(snapshots);
+
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                        "several snapshots hold VM state, choose one with "
+                        "-n: %s",
+                        names);
+            return NULL;
+        }
+        if (snapshot->vm_state_size) {
+            only = snapshot;
+        }
+    }
+    if (!only) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
+                    "no snapshot holds VM state");
+    }
+    return only;
+}
+
+const Qcow2Snapshot *snap_choose(const SnapOptions *options,
+                                 const Qcow2Image *image, GError **errp)
+{
+    const Qcow2Snapshot *snapshot;
+
+    if (!options->name) {
+        return choose_only(image, errp);
+    }
+    snapshot = qcow2_find_snapshot(image, options->name);
+    if (!snapshot) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
+                    "there is no snapshot '%s'", options->name);
+    }
+    return snapshot;
+}
+
+typedef struct StreamOut {
+    SnapStreaming *streaming;
+    Qcow2VmstateReader *vmstate;
+} StreamOut;
+
+static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
+                                      uint8_t *data, size_t bytes,
+                                      GError **errp)
+{
+    StreamOut *out = opaque;
+
+    return qcow2_vmstate_pread(out->vmstate, position, data, bytes, errp);
+}
+
+static void stream_before_last(void *opaque)
+{
+    SnapStreaming *streaming = ((StreamOut *)opaque)->streaming;
+
+    if (streaming->before_last) {
+        streaming->before_last(streaming->opaque);
+    }
+}
+
+static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
+{
+    SnapStreaming *streaming = ((StreamOut *)opaque)->streaming;
+
+    streaming->passed += bytes;
+    if (!streaming->stream_error) {
+        migration_reader_feed(streaming->reader, data, bytes,
+                              &streaming->stream_error);
+    }
+    if (streaming->progress) {
+        progress_advance(streaming->progress, bytes);
+    }
+}
+
+SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
+                                            GError **errp)
+{
+    g_autoptr(AioBufferPool) pool = NULL;
+    StreamOut out = { .streaming = streaming };
+    SnapOutlet outlet = {
+        .fetch = stream_fetch,
+        .before_last = stream_before_last,
+        .passed = stream_passed,
+        .opaque = &out,
+    };
+    SnapPumpResult result;
+
+    pool = aio_buffer_pool_new(SNAP_BUFFER_BYTES, streaming->depth, errp);
+    if (!pool) {
+        return SNAP_PUMP_FAILED;
+    }
+    out.vmstate = qcow2_vmstate_reader_open(streaming->image,
+                                            streaming->snapshot, errp);
+    if (!out.vmstate) {
+        return SNAP_PUMP_FAILED;
+    }
+    result = snap_pump_out(pool, streaming->snapshot->vm_state_size, &outlet,
+                           streaming->to, errp);
+    qcow2_vmstate_reader_close(out.vmstate);
+    return result;
+}
+
+bool coroutine_fn snap_list(const SnapOptions *options, SnapResult *result,
+                            GError **errp)
+{
+    SnapImage image = { 0 };
+
+    /* A listing reads a few small pieces: the page cache is best at that. */
+    if (!snap_image_open(options, HOST_FILE_CACHE_WRITEBACK, &image, errp)) {
+        return false;
+    }
+    if (options->json) {
+        snap_print_list_json(options, image.qcow2);
+    } else {
+        snap_print_snapshots(qcow2_snapshots(image.qcow2));
+    }
+    snap_image_close(&image);
+    return true;
+}
+
+/* What is inside one snapshot: the whole stream passes the reader. */
+static bool coroutine_fn inspect_state(const SnapOptions *options,
+                                       const SnapImage *image, GError **errp)
+{
+    const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
+    g_autoptr(MigrationReader) reader = migration_reader_new();
+    g_autoptr(Progress) progress = NULL;
+    SnapStreaming streaming = {
+        .image = image->qcow2,
+        .snapshot = snapshot,
+        .depth = options->depth,
+        .reader = reader,
+    };
+
+    if (!snapshot) {
+        return false;
+    }
+    progress = progress_new(options->progress, snapshot->vm_state_size);
+    streaming.progress = progress;
+    if (snap_stream_out(&streaming, errp) != SNAP_PUMP_DONE) {
+        g_clear_error(&streaming.stream_error);
+        return false;
+    }
+    if (streaming.stream_error) {
+        g_propagate_error(errp, streaming.stream_error);
+        return false;
+    }
+    if (!migration_reader_finish(reader, errp)) {
+        return false;
+    }
+    if (options->json) {
+        snap_print_state_json(snapshot, migration_reader_info(reader));
+    } else {
+        snap_print_state(snapshot, migration_reader_info(reader));
+    }
+    return true;
+}
+
+bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
+                               GError **errp)
+{
+    HostFileCache cache = options->name ? HOST_FILE_CACHE_AUTOMATIC
+                                        : HOST_FILE_CACHE_WRITEBACK;
+    SnapImage image = { 0 };
+    bool inspected = true;
+
+    if (!snap_image_open(options, cache, &image, errp)) {
+        return false;
+    }
+    if (options->name) {
+        inspected = inspect_state(options, &image, errp);
+    } else if (options->json) {
+        snap_print_image_json(options, &image);
+    } else {
+        snap_print_image(options, &image);
+    }
+    snap_image_close(&image);
+    return inspected;
+}
+
+typedef struct Handling {
+    SnapHandler *handler;
+    const SnapOptions *options;
+    SnapResult *result;
+    GError *error;
+    bool handled;
+} Handling;
+
+static void coroutine_fn handle_entry(void *opaque)
+{
+    Handling *handling = opaque;
+
+    handling->handled = handling->handler(handling->options, handling->result,
+                                          &handling->error);
+}
+
+bool snap_handle(const SnapOptions *options, SnapResult *result, GError **errp)
+{
+    Handling handling = { .options = options, .result = result };
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(handlers); i++) {
+        if (!strcmp(options->command, handlers[i].command)) {
+            handling.handler = handlers[i].handler;
+        }
+    }
+    g_assert(handling.handler);
+    event_loop_run(handle_entry, &handling);
+    if (!handling.handled) {
+        g_propagate_prefixed_error(errp, handling.error,
+                                   "%s: ", options->image);
+    }
+    return handling.handled;
+}

@@ -1,0 +1,87 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What the handlers of the subcommands share: opening an image the way its
+ * options say, and presenting what is in it.
+ */
+#ifndef SNAP_INTERNAL_H
+#define SNAP_INTERNAL_H
+
+#include "migration-reader.h"
+#include "qcow2.h"
+#include "snap-io.h"
+#include "snap-options.h"
+
+/*
+ * Bytes per request: what a disk of today wants for its full rate. Eight in
+ * flight (the default depth) hide the latency of all but network storage, and
+ * fit into the memory that we allow ourselves many times over.
+ */
+#define SNAP_BUFFER_BYTES (1024 * 1024)
+
+/* An image and its file, opened and closed together. */
+typedef struct SnapImage {
+    BlockFile *file;
+    Qcow2Image *qcow2;
+} SnapImage;
+
+/* Handlers run in a coroutine and fill @errp without the image's name. */
+typedef bool coroutine_fn SnapHandler(const SnapOptions *options,
+                                      SnapResult *result, GError **errp);
+
+SnapHandler snap_save;
+SnapHandler snap_load;
+SnapHandler snap_list;
+SnapHandler snap_inspect;
+
+/*
+ * Open options->image for reading, with a read lock unless -U was given.
+ * @cache is used when the options leave it open. Yields.
+ */
+bool coroutine_fn snap_image_open(const SnapOptions *options,
+                                  HostFileCache cache, SnapImage *image,
+                                  GError **errp);
+
+/* Zero-initialised is allowed. */
+void snap_image_close(SnapImage *image);
+
+/*
+ * The snapshot that -n names; without -n the only one with VM state. NULL and
+ * @errp (NOT_FOUND, INVALID: there are several; they are listed).
+ */
+const Qcow2Snapshot *snap_choose(const SnapOptions *options,
+                                 const Qcow2Image *image, GError **errp);
+
+/*
+ * Read the VM state of @snapshot through the ring into @to, or only through
+ * @reader when @to is NULL. @before_last is called with @opaque when all has
+ * been read; both may be NULL. @progress may be NULL. Yields.
+ */
+typedef struct SnapStreaming {
+    Qcow2Image *image;
+    const Qcow2Snapshot *snapshot;
+    unsigned depth;
+    PipeEnd *to;
+    MigrationReader *reader;
+    struct Progress *progress;
+    void (*before_last)(void *opaque);
+    void *opaque;
+    uint64_t passed; /* out: bytes that reached their destination */
+    GError *stream_error; /* out: what @reader had to say; the caller frees */
+} SnapStreaming;
+
+SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
+                                            GError **errp);
+
+/* Standard output, as qemu-img would show it. */
+void snap_print_snapshots(const GPtrArray *snapshots);
+void snap_print_list_json(const SnapOptions *options, const Qcow2Image *image);
+void snap_print_image(const SnapOptions *options, const SnapImage *image);
+void snap_print_image_json(const SnapOptions *options, const SnapImage *image);
+void snap_print_state(const Qcow2Snapshot *snapshot,
+                      const MigrationInfo *info);
+void snap_print_state_json(const Qcow2Snapshot *snapshot,
+                           const MigrationInfo *info);
+
+#endif /* SNAP_INTERNAL_H */
