@@ -175,7 +175,7 @@ static bool coroutine_fn extend_run(Qcow2SnapshotWriter *writer, uint64_t more,
     }
     if (!qcow2_transaction_reserve(writer->transaction,
                                    metadata_bytes(writer, clusters), errp)) {
-        (void)qcow2_transaction_give_back(writer->transaction, more, NULL);
+        qcow2_transaction_give_back(writer->transaction, more);
         return false;
     }
     if (writer->vmstate_clusters == 0) {
@@ -235,10 +235,8 @@ static bool coroutine_fn finish_data(Qcow2SnapshotWriter *writer,
     uint64_t written = round_up(vm_state_size, QCOW2_VMSTATE_UNIT);
 
     g_assert(used <= writer->vmstate_clusters);
-    if (!qcow2_transaction_give_back(writer->transaction,
-                                     writer->vmstate_clusters - used, errp)) {
-        return false;
-    }
+    qcow2_transaction_give_back(writer->transaction,
+                                writer->vmstate_clusters - used);
     writer->vmstate_clusters = used;
     return qcow2_write_buffer_put(writer->transaction->metadata,
                                   writer->vmstate_offset + written, NULL,

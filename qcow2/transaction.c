@@ -108,6 +108,7 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
         goto fail;
     }
     transaction->end = transaction->start;
+    transaction->counted = transaction->start;
     return transaction;
 
 fail:
@@ -137,9 +138,9 @@ static bool check_end(const Qcow2Transaction *transaction, uint64_t end,
     return true;
 }
 
-bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
-                                             uint64_t clusters,
-                                             uint64_t *offset, GError **errp)
+bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                uint64_t clusters, uint64_t *offset,
+                                GError **errp)
 {
     uint64_t first = transaction->end;
     uint64_t end;
@@ -147,9 +148,7 @@ bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
     if (!checked_add(first, clusters, &end)) {
         end = UINT64_MAX;
     }
-    if (!check_end(transaction, end, errp) ||
-        !qcow2_refcounts_change(transaction->refcounts, first, clusters,
-                                QCOW2_REFCOUNT_TAKE, errp)) {
+    if (!check_end(transaction, end, errp)) {
         return false;
     }
     transaction->end = end;
@@ -157,17 +156,23 @@ bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
     return true;
 }
 
-bool coroutine_fn qcow2_transaction_give_back(Qcow2Transaction *transaction,
-                                              uint64_t clusters, GError **errp)
+void qcow2_transaction_give_back(Qcow2Transaction *transaction,
+                                 uint64_t clusters)
 {
-    g_assert(clusters <= transaction->end - transaction->start);
-    if (!qcow2_refcounts_change(transaction->refcounts,
-                                transaction->end - clusters, clusters,
-                                QCOW2_REFCOUNT_DROP, errp)) {
-        return false;
-    }
+    g_assert(clusters <= transaction->end - transaction->counted);
     transaction->end -= clusters;
-    return true;
+}
+
+/* Refcount 1 for everything allocated since the last time. Yields. */
+static bool coroutine_fn count_allocated(Qcow2Transaction *transaction,
+                                         GError **errp)
+{
+    uint64_t first = transaction->counted;
+
+    transaction->counted = transaction->end;
+    return qcow2_refcounts_change(transaction->refcounts, first,
+                                  transaction->end - first,
+                                  QCOW2_REFCOUNT_TAKE, errp);
 }
 
 static bool coroutine_fn change_range(Qcow2Transaction *transaction,
@@ -262,10 +267,9 @@ static uint64_t table_entries_needed(const Qcow2Transaction *transaction,
 }
 
 /* Take clusters for a table that can describe all there is and itself. */
-static bool coroutine_fn allocate_refcount_table(Qcow2Transaction *transaction,
-                                                 uint64_t *offset,
-                                                 uint64_t *clusters,
-                                                 GError **errp)
+static bool allocate_refcount_table(Qcow2Transaction *transaction,
+                                    uint64_t *offset, uint64_t *clusters,
+                                    GError **errp)
 {
     uint64_t blocks = most_changed_blocks(transaction->refcounts);
     uint64_t bytes;
@@ -306,7 +310,8 @@ static bool coroutine_fn place_refcount_blocks(Qcow2Transaction *transaction,
             return false;
         }
         if (!qcow2_transaction_allocate(transaction, 1, &block->offset,
-                                        errp)) {
+                                        errp) ||
+            !count_allocated(transaction, errp)) {
             return false;
         }
         table[block->index] = block->offset;
@@ -349,7 +354,9 @@ static bool coroutine_fn write_refcounts(Qcow2Transaction *transaction,
     if (!qcow2_transaction_unref(
             transaction, header->refcount_table_offset,
             refcounts->table_entries * sizeof(uint64_t), errp) ||
-        !allocate_refcount_table(transaction, offset, clusters, errp)) {
+        !count_allocated(transaction, errp) ||
+        !allocate_refcount_table(transaction, offset, clusters, errp) ||
+        !count_allocated(transaction, errp)) {
         return false;
     }
     entries = (*clusters << header->cluster_bits) / sizeof(uint64_t);

@@ -38,7 +38,8 @@ typedef struct Qcow2Transaction {
     uint64_t old_file_size; /* bytes */
 
     /* Owned by the coroutine that runs the transaction. */
-    uint64_t end;            /* cluster number behind the last allocated one */
+    uint64_t end;     /* cluster number behind the last allocated one */
+    uint64_t counted; /* allocated clusters before this one have a refcount */
     uint64_t space_reserved; /* bytes of the file known to have disk space */
     bool committed;
     Qcow2Refcounts *refcounts;
@@ -61,18 +62,16 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
                                                        GError **errp);
 
 /*
- * Take @clusters contiguous fresh clusters with refcount 1; *@offset is in
- * bytes. Yields. Fills @errp (NO_SPACE on a device that is full; DAMAGED, IO
- * from reading refcounts).
+ * Take @clusters contiguous fresh clusters; *@offset is in bytes. They get
+ * refcount 1 in the commit. Fills @errp (NO_SPACE on a device that is full).
  */
-bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
-                                             uint64_t clusters,
-                                             uint64_t *offset, GError **errp);
+bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                uint64_t clusters, uint64_t *offset,
+                                GError **errp);
 
-/* Return the last @clusters that were allocated. Yields. */
-bool coroutine_fn qcow2_transaction_give_back(Qcow2Transaction *transaction,
-                                              uint64_t clusters,
-                                              GError **errp);
+/* Return the last @clusters that were allocated. */
+void qcow2_transaction_give_back(Qcow2Transaction *transaction,
+                                 uint64_t clusters);
 
 /*
  * One reference more or less for each cluster that [@offset, @offset + @bytes)
