@@ -5,6 +5,7 @@
 # Another BUILD directory keeps objects made with other flags apart.
 
 BUILD ?= build
+PROGRAM ?= qemu-snap
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
 PACKAGES := glib-2.0 json-glib-1.0
@@ -15,57 +16,96 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 ifneq ($(WERROR),)
 WARNINGS += -Werror
 endif
-PROGRAM ?= qemu-snap
-LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -laio
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude \
-	$(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(WARNINGS) $(CFLAGS)
-# Asked once, not for every object.
-LIBS := $(LIBS)
-ALL_CFLAGS := $(ALL_CFLAGS)
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+# Asked once and not for every object. Empty before `make deps'.
+HAVE_PACKAGES := $(shell $(PKG_CONFIG) --exists $(PACKAGES) 2>/dev/null && \
+	echo yes)
+LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -laio
+CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude \
+	$(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null) \
+	$(WARNINGS) $(CFLAGS)
 
 ifeq ($(V),)
 QUIET = @printf '  %-6s %s\n' $(1) $(2);
 endif
 
-SOURCES := $(wildcard util/*.c block/*.c qcow2/*.c migration/*.c) \
-	$(wildcard snap-*.c)
+SOURCES := $(wildcard util/*.c block/*.c qcow2/*.c migration/*.c snap-*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c))
 UNIT_COMMON := $(patsubst %.c,$(BUILD)/%.o, \
 	$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
-all: $(PROGRAM) ## build ./qemu-snap
+all: $(PROGRAM) ## build ./qemu-snap (the default)
 
 $(PROGRAM): $(OBJECTS) $(BUILD)/qemu-snap.o
 	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: %.c Makefile
+	$(if $(HAVE_PACKAGES),,$(error libraries are missing: run `make deps'))
 	@mkdir -p $(@D)
 	$(call QUIET,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Check's assertion macros compare a literal with NULL in ways that the
-# stricter format warnings dislike.
+# Check's macros compare literals with NULL, which -Wformat=2 dislikes.
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Wno-format-nonliteral
 
 $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_COMMON) \
 		$(OBJECTS)
 	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) \
-		$(shell $(PKG_CONFIG) --libs check)
-
-unit-tests: $(UNIT_TESTS)
+		$(CHECK_LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-clean: ## remove everything that was built
-	rm -rf $(BUILD) qemu-snap
+deps: ## install what building and testing needs (Debian; with sudo)
+	@tests/install-deps.sh
 
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' \
-		$(MAKEFILE_LIST)
+# The compiler's flags are found out when make starts, so what may only just
+# have been installed is used by a make of its own.
+demo: deps ## save and restore a real guest, to watch
+	@$(MAKE) --no-print-directory all
+	@tests/demo.sh
+
+check: deps ## all tests, in about two minutes
+	@$(MAKE) --no-print-directory check-unit check-behaviour
+
+unit-tests: $(UNIT_TESTS)
+
+check-unit: $(UNIT_TESTS) ## unit tests alone
+	@status=0; for test in $(UNIT_TESTS); do \
+		$(UNIT_WRAPPER) $$test || status=1; \
+	done; exit $$status
+
+check-behaviour: all ## tests of the command line and with real QEMU alone
+	@tests/run
+
+check-long: deps ## the same with many more rounds; half an hour
+	@$(MAKE) --no-print-directory all unit-tests
+	@ROUNDS=200 TEST_LIMIT=1800 tests/run
+
+check-sanitizers: deps ## unit tests under ASan and UBSan
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitizers \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer $(SANITIZERS)' check-unit
+
+check-valgrind: deps ## unit tests under valgrind, which must be installed
+	@CK_FORK=no G_SLICE=always-malloc $(MAKE) --no-print-directory check-unit \
+		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full'
+
+bench: deps ## save and load against dd and QEMU, one JSON record per case
+	@$(MAKE) --no-print-directory all
+	@tests/bench/bench.sh
 
 format: ## apply .clang-format to all C files
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-.PHONY: all clean help format unit-tests
+clean: ## remove everything that was built
+	rm -rf $(BUILD) $(PROGRAM)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' \
+		$(MAKEFILE_LIST)
+
+.PHONY: all bench check check-behaviour check-long check-sanitizers check-unit \
+	check-valgrind clean demo deps format help unit-tests
 .DELETE_ON_ERROR:
 .SECONDARY:
