@@ -79,22 +79,33 @@ static bool coroutine_fn open_image(Save *save, GError **errp)
     return save->image.qcow2 != NULL;
 }
 
-/* What savevm calls a snapshot without a name. */
-static char *default_name(void)
+/*
+ * What savevm calls a snapshot without a name; with a number behind it when
+ * that is taken, because a second is long enough for two saves.
+ */
+static char *default_name(const Qcow2Image *image)
 {
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    g_autofree char *stem = g_date_time_format(now, "vm-%Y%m%d%H%M%S");
+    char *name = g_strdup(stem);
+    unsigned i;
 
-    return g_date_time_format(now, "vm-%Y%m%d%H%M%S");
+    for (i = 2; qcow2_find_snapshot(image, name); i++) {
+        g_free(name);
+        name = g_strdup_printf("%s-%u", stem, i);
+    }
+    return name;
 }
 
 static bool coroutine_fn begin(Save *save, SnapResult *result, GError **errp)
 {
-    g_autofree char *name = save->options->name ? g_strdup(save->options->name)
-                                                : default_name();
+    g_autofree char *name = NULL;
 
     if (!open_image(save, errp)) {
         return false;
     }
+    name = save->options->name ? g_strdup(save->options->name)
+                               : default_name(save->image.qcow2);
     save->writer =
         qcow2_snapshot_writer_begin(save->image.qcow2, name, errp);
     if (!save->writer) {

@@ -52,8 +52,11 @@ struct AioEngine {
  */
 int aio_native_new(int fd, AioEngine **engine);
 
-/* preadv() and pwritev() in the threads of @pool, which outlives the engine. */
-AioEngine *aio_threads_new(int fd, ThreadPool *pool);
+/*
+ * preadv() and pwritev() in the threads of @pool, which outlives the engine.
+ * @uses_cache: @fd is not O_DIRECT.
+ */
+AioEngine *aio_threads_new(int fd, bool uses_cache, ThreadPool *pool);
 
 /* NULL is allowed. */
 void aio_engine_close(AioEngine *engine);

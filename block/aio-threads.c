@@ -7,7 +7,8 @@
  * A short read of what is in the page cache is tried at once, without a
  * thread: the metadata of an image is read in many small pieces, and handing
  * one over takes longer than copying it. Long ones are handed over all the
- * same, since copying them would hold up the event loop.
+ * same, since copying them would hold up the event loop. So are those of a
+ * file that bypasses the cache: the device is slower than any thread.
  */
 #include <errno.h>
 #include <glib.h>
@@ -20,7 +21,7 @@
 typedef struct AioThreads {
     AioEngine engine;
     ThreadPool *pool; /* not owned */
-    bool has_nowait;  /* RWF_NOWAIT has not been refused yet */
+    bool tries_cache; /* RWF_NOWAIT makes sense and has not been refused */
 } AioThreads;
 
 typedef struct AioThreadsCall {
@@ -52,7 +53,7 @@ static ssize_t aio_threads_read_cached(AioThreads *threads,
 {
     ssize_t done;
 
-    if (!threads->has_nowait ||
+    if (!threads->tries_cache ||
         io_vector_bytes(transfer->iov, transfer->iovcnt) >
             AIO_THREADS_INLINE_MAX) {
         return -EAGAIN;
@@ -60,7 +61,7 @@ static ssize_t aio_threads_read_cached(AioThreads *threads,
     done = preadv2(threads->engine.fd, transfer->iov, transfer->iovcnt,
                    transfer->offset, RWF_NOWAIT);
     if (done < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
-        threads->has_nowait = false;
+        threads->tries_cache = false;
     }
     /* Whatever else is wrong, the thread will see it as well. */
     return done < 0 ? -EAGAIN : done;
@@ -92,13 +93,13 @@ static const AioEngineOps aio_threads_ops = {
     .close = aio_threads_close,
 };
 
-AioEngine *aio_threads_new(int fd, ThreadPool *pool)
+AioEngine *aio_threads_new(int fd, bool uses_cache, ThreadPool *pool)
 {
     AioThreads *threads = g_new0(AioThreads, 1);
 
     threads->engine.ops = &aio_threads_ops;
     threads->engine.fd = fd;
     threads->pool = pool;
-    threads->has_nowait = true;
+    threads->tries_cache = uses_cache;
     return &threads->engine;
 }

@@ -375,7 +375,7 @@ static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
     int ret;
 
     host->pool = thread_pool_new();
-    host->threads = aio_threads_new(host->fd, host->pool);
+    host->threads = aio_threads_new(host->fd, !direct, host->pool);
     switch (aio) {
     case HOST_FILE_AIO_AUTOMATIC:
         host->native_on_depth = direct;

@@ -150,7 +150,7 @@ static void engine_test_open(EngineTest *test, EngineKind kind)
     test->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ck_assert_int_ge(test->fd, 0);
     if (kind == ENGINE_THREADS) {
-        test->engine = aio_threads_new(test->fd, test->pool);
+        test->engine = aio_threads_new(test->fd, true, test->pool);
     } else {
         /* Where O_DIRECT is refused, the kernel does it while submitting. */
         fcntl(test->fd, F_SETFL, O_DIRECT);
