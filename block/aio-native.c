@@ -169,13 +169,31 @@ static ssize_t coroutine_fn aio_native_transfer(AioEngine *engine,
     return request.result;
 }
 
+static void *aio_native_destroy(void *opaque)
+{
+    io_destroy(opaque);
+    return NULL;
+}
+
+/*
+ * The kernel takes some 30 ms to destroy even an idle context, while others
+ * have nothing to wait for. So that is left to a thread of its own, which
+ * needs nothing of ours. A process that exits meanwhile is held up by it.
+ */
 static void aio_native_close(AioEngine *engine)
 {
     AioNative *native = (AioNative *)engine;
+    GThread *thread;
 
     g_assert(native->in_flight == 0 && g_queue_is_empty(&native->pending));
-    io_destroy(native->context);
     event_notifier_free(native->notifier);
+    thread = g_thread_try_new("aio-destroy", aio_native_destroy,
+                              native->context, NULL);
+    if (thread) {
+        g_thread_unref(thread);
+    } else {
+        io_destroy(native->context);
+    }
     g_free(native);
 }
 

@@ -82,6 +82,11 @@ int event_notifier_new(const EventNotifierCallbacks *callbacks, void *opaque,
     made->fd_tag = g_source_add_unix_fd(source, fd, G_IO_IN);
     made->callbacks = callbacks;
     made->opaque = opaque;
+    /*
+     * Nobody turns the loop in here. Saying so saves a system call: GLib would
+     * take the descriptor out of its poll and put it back for each dispatch.
+     */
+    g_source_set_can_recurse(source, TRUE);
     g_source_attach(source, context);
     *notifier = made;
     return 0;

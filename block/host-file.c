@@ -29,9 +29,11 @@
 
 /*
  * With automatic AIO, native AIO is set up when this many requests are in
- * flight at once. Tearing it down takes the kernel some 30 ms, also when the
- * process just exits; too long for a look at the metadata, which asks for one
- * piece after the other and gains nothing from it.
+ * flight at once, and given up when a phase of work is over: at a flush and
+ * when the lock is dropped. Destroying it takes the kernel some 30 ms, and a
+ * process cannot exit before. That is too long for a look at the metadata,
+ * which asks for one piece after the other and gains nothing from it; and a
+ * save or load that has moved its data has other things to do meanwhile.
  */
 #define HOST_FILE_NATIVE_DEPTH 4
 
@@ -41,11 +43,12 @@ typedef struct HostFile {
     /* Constant after opening. */
     int fd;
     bool ignores_flush;
+    bool chooses_engine; /* see HOST_FILE_NATIVE_DEPTH */
     ThreadPool *pool;
     AioEngine *threads;
 
-    AioEngine *native;    /* NULL: not set up; when there, it is used */
-    bool native_on_depth; /* set it up when HOST_FILE_NATIVE_DEPTH is reached */
+    AioEngine *native;  /* NULL: not set up; when there, it is used */
+    bool native_failed; /* to set up: not tried again */
     BlockFileLock lock;
     int flush_error;      /* see host_file_flush() */
     CoroutineMutex edges; /* see bounce.h */
@@ -59,12 +62,18 @@ static HostFile *host_file_from(BlockFile *file)
 
 static AioEngine *host_file_engine(HostFile *host)
 {
-    if (host->native_on_depth && host->in_flight >= HOST_FILE_NATIVE_DEPTH) {
-        /* One attempt. Threads do it too. */
-        host->native_on_depth = false;
-        aio_native_new(host->fd, &host->native);
+    if (!host->native && host->chooses_engine && !host->native_failed &&
+        host->in_flight >= HOST_FILE_NATIVE_DEPTH) {
+        host->native_failed = aio_native_new(host->fd, &host->native) < 0;
     }
     return host->native ? host->native : host->threads;
+}
+
+static void host_file_give_up_native(HostFile *host)
+{
+    if (host->chooses_engine && host->in_flight == 0) {
+        g_clear_pointer(&host->native, aio_engine_close);
+    }
 }
 
 static bool host_file_is_aligned(BlockFile *file, int64_t offset,
@@ -166,6 +175,7 @@ static int coroutine_fn host_file_flush(BlockFile *file)
     HostFile *host = host_file_from(file);
     int ret;
 
+    host_file_give_up_native(host);
     if (host->ignores_flush) {
         return 0;
     }
@@ -225,6 +235,9 @@ static bool host_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
         return false;
     }
     host->lock = lock;
+    if (lock == BLOCK_FILE_LOCK_NONE) {
+        host_file_give_up_native(host);
+    }
     return true;
 }
 
@@ -378,7 +391,7 @@ static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
     host->threads = aio_threads_new(host->fd, !direct, host->pool);
     switch (aio) {
     case HOST_FILE_AIO_AUTOMATIC:
-        host->native_on_depth = direct;
+        host->chooses_engine = direct;
         break;
     case HOST_FILE_AIO_NATIVE:
         ret = aio_native_new(host->fd, &host->native);

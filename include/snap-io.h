@@ -97,7 +97,7 @@ typedef struct SnapInlet {
 /*
  * Move @from to its end, or to the end that `take' sees, through @pool;
  * *@bytes is how many there were. Returns false and fills @errp at the first
- * failure, when nothing is in flight any more.
+ * failure, when nothing is in flight any more; @from may be cancelled then.
  */
 bool coroutine_fn snap_pump_in(AioBufferPool *pool, PipeEnd *from,
                                const SnapInlet *inlet, uint64_t *bytes,

@@ -137,6 +137,19 @@ static void coroutine_trampoline(void)
     g_assert_not_reached();
 }
 
+/*
+ * Not inlined, because getcontext() returns twice as far as the compiler knows,
+ * and it would fear for the variables of the caller.
+ */
+static void G_GNUC_NO_INLINE coroutine_prepare_context(Coroutine *co)
+{
+    getcontext(&co->context);
+    co->context.uc_stack.ss_sp = (void *)co->stack.lowest;
+    co->context.uc_stack.ss_size = co->stack.bytes;
+    co->context.uc_link = NULL;
+    makecontext(&co->context, coroutine_trampoline, 0);
+}
+
 Coroutine *coroutine_new(CoroutineFunc *func, void *opaque)
 {
     GPtrArray *cache = coroutine_thread()->cache;
@@ -151,11 +164,7 @@ Coroutine *coroutine_new(CoroutineFunc *func, void *opaque)
     co->opaque = opaque;
     co->over = false;
     co->woken = false;
-    getcontext(&co->context);
-    co->context.uc_stack.ss_sp = (void *)co->stack.lowest;
-    co->context.uc_stack.ss_size = co->stack.bytes;
-    co->context.uc_link = NULL;
-    makecontext(&co->context, coroutine_trampoline, 0);
+    coroutine_prepare_context(co);
     return co;
 }
 
