@@ -380,6 +380,8 @@ int main(int argc, char **argv)
 
     /* A reader that closes its pipe is an event, not a reason to die. */
     signal(SIGPIPE, SIG_IGN);
+    /* And a limit on file sizes is an error of the write that meets it. */
+    signal(SIGXFSZ, SIG_IGN);
     done = parse_command_line(argc, argv, &options, &only_text, &error) &&
            (only_text || snap_handle(&options, &result, &error));
     print_warnings(&options, &result);

@@ -71,7 +71,10 @@ static bool coroutine_fn load(const SnapOptions *options,
                               const SnapImage *image, PipeEnd *to,
                               SnapResult *result, GError **errp)
 {
-    const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
+    const Qcow2Snapshot *snapshot =
+        qcow2_check_readable(image->qcow2, errp)
+            ? snap_choose(options, image->qcow2, errp)
+            : NULL;
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(Interrupt) interrupt = interrupt_new(cancel, to);
     g_autoptr(Progress) progress = NULL;

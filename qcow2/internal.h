@@ -104,6 +104,9 @@ bool qcow2_header_decode_fixed(const uint8_t *bytes, size_t length,
 GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
                                                   GError **errp);
 
+/* Bytes that the table of @snapshots takes in the file. */
+uint64_t qcow2_snapshot_table_bytes(const GPtrArray *snapshots);
+
 /*
  * The table with one more entry: the old ones byte for byte, then
  * @entry. Returns NULL and fills @errp when a limit is exceeded.

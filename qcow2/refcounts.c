@@ -16,6 +16,14 @@
 
 #define REFCOUNT_TABLE_RESERVED 0x1ffULL
 
+/*
+ * Free space is taken again in runs of at least this length: shorter ones
+ * would break a stream into small requests. And no more than this many: they
+ * are kept in memory (1 MiB), and an image may be made of holes.
+ */
+#define LEAST_FREE_RUN_BYTES (64 * 1024)
+#define MAX_FREE_RUNS        65536
+
 uint64_t qcow2_refcount_load(const uint8_t *block, unsigned order,
                              uint64_t index)
 {
@@ -281,34 +289,108 @@ bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
     return true;
 }
 
-bool coroutine_fn qcow2_refcounts_find_end(Qcow2Refcounts *refcounts,
-                                           uint64_t *cluster, GError **errp)
+/* The scan of find_free: a free run that has begun, if `count' is not 0. */
+typedef struct FreeScan {
+    GArray *runs;
+    Qcow2ClusterRun run;
+    uint64_t least; /* shorter runs are not worth having; clusters */
+} FreeScan;
+
+static void scan_free(FreeScan *scan, uint64_t cluster, uint64_t count)
 {
+    if (scan->run.count == 0) {
+        scan->run.first = cluster;
+    }
+    scan->run.count += count;
+}
+
+static void scan_used(FreeScan *scan)
+{
+    if (scan->run.count >= scan->least && scan->runs->len < MAX_FREE_RUNS) {
+        g_array_append_val(scan->runs, scan->run);
+    }
+    scan->run.count = 0;
+}
+
+static bool coroutine_fn scan_block(Qcow2Refcounts *refcounts, uint64_t index,
+                                    FreeScan *scan, GError **errp)
+{
+    unsigned order = refcounts->image->header.refcount_order;
     uint64_t per_block = qcow2_refcounts_per_block(refcounts);
-    uint64_t index = refcounts->table_entries;
+    Qcow2RefcountBlock *block;
+    uint64_t i;
 
-    while (index-- > 0) {
-        Qcow2RefcountBlock *block;
-        uint64_t i;
-
-        if (!refcounts->table[index]) {
-            continue;
+    if (!refcounts->table[index]) {
+        scan_free(scan, index * per_block, per_block);
+        return true;
+    }
+    block = get_block(refcounts, index, errp);
+    if (!block) {
+        return false;
+    }
+    for (i = 0; i < per_block; i++) {
+        if (qcow2_refcount_load(block->bytes, order, i) == 0) {
+            scan_free(scan, index * per_block + i, 1);
+        } else {
+            scan_used(scan);
         }
-        block = get_block(refcounts, index, errp);
+    }
+    return true;
+}
+
+bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
+                                            GArray **runs, uint64_t *end,
+                                            GError **errp)
+{
+    const Qcow2Header *header = &refcounts->image->header;
+    g_autoptr(GArray) found =
+        g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
+    FreeScan scan = {
+        .runs = found,
+        .least = MAX(LEAST_FREE_RUN_BYTES >> header->cluster_bits, 1),
+    };
+    uint64_t i;
+
+    for (i = 0; i < refcounts->table_entries; i++) {
+        if (!scan_block(refcounts, i, &scan, errp)) {
+            return false;
+        }
+    }
+    /* The run that nothing in use ends is the space behind the end. */
+    *end = scan.run.count
+               ? scan.run.first
+               : refcounts->table_entries *
+                     qcow2_refcounts_per_block(refcounts);
+    *runs = g_steal_pointer(&found);
+    return true;
+}
+
+bool coroutine_fn qcow2_refcounts_check_in_use(Qcow2Refcounts *refcounts,
+                                               const char *what,
+                                               uint64_t offset, uint64_t bytes,
+                                               GError **errp)
+{
+    const Qcow2Header *header = &refcounts->image->header;
+    uint64_t per_block = qcow2_refcounts_per_block(refcounts);
+    uint64_t at;
+
+    for (at = round_down(offset, qcow2_cluster_size(header));
+         at < offset + bytes; at += qcow2_cluster_size(header)) {
+        uint64_t cluster = at >> header->cluster_bits;
+        Qcow2RefcountBlock *block =
+            get_block(refcounts, cluster / per_block, errp);
+
         if (!block) {
             return false;
         }
-        for (i = per_block; i-- > 0;) {
-            if (qcow2_refcount_load(block->bytes,
-                                    refcounts->image->header.refcount_order,
-                                    i) != 0) {
-                *cluster = index * per_block + i + 1;
-                return true;
-            }
+        if (qcow2_refcount_load(block->bytes, header->refcount_order,
+                                cluster % per_block) == 0) {
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                        "%s at 0x%" PRIx64 " is in use but its refcount is "
+                        "0; `qemu-img check -r all' may repair it",
+                        what, offset);
+            return false;
         }
     }
-    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                "no cluster has a refcount; `qemu-img check -r all' may "
-                "repair it");
-    return false;
+    return true;
 }

@@ -67,12 +67,29 @@ bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
                                          Qcow2RefcountChange change,
                                          GError **errp);
 
+/* Clusters that lie next to each other; cluster numbers. */
+typedef struct Qcow2ClusterRun {
+    uint64_t first;
+    uint64_t count;
+} Qcow2ClusterRun;
+
 /*
- * The first cluster number behind the last one whose refcount is not zero.
- * Reads blocks from the end and stops at the first that is in use. Yields.
+ * Find what is free: *@end is the cluster number behind the last one in use,
+ * and *@runs (of Qcow2ClusterRun, ascending; g_array_unref() it) are the free
+ * runs before it that are worth having. Reads all refcount blocks. Yields.
  */
-bool coroutine_fn qcow2_refcounts_find_end(Qcow2Refcounts *refcounts,
-                                           uint64_t *cluster, GError **errp);
+bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
+                                            GArray **runs, uint64_t *end,
+                                            GError **errp);
+
+/*
+ * Check that [@offset, @offset + @bytes) is in use. Fills @errp (DAMAGED) with
+ * @what when a cluster of it has refcount 0. Yields.
+ */
+bool coroutine_fn qcow2_refcounts_check_in_use(Qcow2Refcounts *refcounts,
+                                               const char *what,
+                                               uint64_t offset, uint64_t bytes,
+                                               GError **errp);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Qcow2Refcounts, qcow2_refcounts_free)
 

@@ -168,6 +168,19 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
     return g_steal_pointer(&snapshots);
 }
 
+uint64_t qcow2_snapshot_table_bytes(const GPtrArray *snapshots)
+{
+    uint64_t bytes = 0;
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        bytes = round_up(bytes, 8) + g_bytes_get_size(snapshot->entry);
+    }
+    return bytes;
+}
+
 GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
                                         GBytes *entry, GError **errp)
 {

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Makes a snapshot with VM state. The VM state goes into one run of fresh
+ * Makes a snapshot with VM state. The VM state goes into long runs of fresh
  * clusters as it arrives; its L2 tables are not kept while the stream passes
- * but computed at the end, because a run is described by its first offset.
+ * but computed from the runs at the end.
  * The snapshot's L1 is its own from the start: the active L1 never maps VM
  * state here.
  *
@@ -25,6 +25,9 @@
  */
 #define RESERVE_STEP_BYTES (64ULL * 1024 * 1024)
 
+/* Free space in the middle of the image is used in pieces of at least this. */
+#define LEAST_RUN_BYTES (1024ULL * 1024)
+
 struct Qcow2SnapshotWriter {
     /* Constant after _begin(). */
     Qcow2Image *image;
@@ -34,9 +37,16 @@ struct Qcow2SnapshotWriter {
     char *name;
 
     /* Owned by the coroutine that reserves and commits. */
-    uint64_t vmstate_offset; /* in the file; 0: nothing reserved yet */
-    uint64_t vmstate_clusters;
+    GArray *runs; /* of VmstateRun, in the order of the VM state */
+    uint64_t vmstate_clusters; /* of all runs together */
 };
+
+/* Clusters of VM state that lie next to each other in the file. */
+typedef struct VmstateRun {
+    uint64_t index;  /* of the first one in the VM state */
+    uint64_t offset; /* in the file, bytes */
+    uint64_t clusters;
+} VmstateRun;
 
 static bool name_refused(GError **errp, const char *name, const char *why)
 {
@@ -100,6 +110,7 @@ Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
     writer = g_new0(Qcow2SnapshotWriter, 1);
     writer->image = image;
     writer->name = g_strdup(name);
+    writer->runs = g_array_new(FALSE, FALSE, sizeof(VmstateRun));
     writer->id = qcow2_snapshot_new_id(image->snapshots);
     if (!check_table_room(image, writer->id, name, errp)) {
         goto fail;
@@ -151,40 +162,81 @@ static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
            (blocks + blocks / 8 + 12) * qcow2_cluster_size(header);
 }
 
-/* Take @more clusters for VM state, in the file and on the disk. Yields. */
-static bool coroutine_fn extend_run(Qcow2SnapshotWriter *writer, uint64_t more,
-                                    GError **errp)
+static VmstateRun *last_run(const Qcow2SnapshotWriter *writer)
+{
+    return writer->runs->len ? &g_array_index(writer->runs, VmstateRun,
+                                              writer->runs->len - 1)
+                             : NULL;
+}
+
+static void add_run(Qcow2SnapshotWriter *writer, uint64_t offset,
+                    uint64_t clusters)
+{
+    unsigned cluster_bits = writer->image->header.cluster_bits;
+    VmstateRun *last = last_run(writer);
+    VmstateRun run = {
+        .index = writer->vmstate_clusters,
+        .offset = offset,
+        .clusters = clusters,
+    };
+
+    if (last && last->offset + (last->clusters << cluster_bits) == offset) {
+        last->clusters += clusters;
+    } else {
+        g_array_append_val(writer->runs, run);
+    }
+    writer->vmstate_clusters += clusters;
+}
+
+/* Forget all clusters but the first @keep. */
+static void cut_runs(Qcow2SnapshotWriter *writer, uint64_t keep)
+{
+    VmstateRun *last;
+
+    qcow2_transaction_give_back(writer->transaction,
+                                writer->vmstate_clusters - keep);
+    while ((last = last_run(writer)) && last->index >= keep) {
+        g_array_set_size(writer->runs, writer->runs->len - 1);
+    }
+    if (last) {
+        last->clusters = keep - last->index;
+    }
+    writer->vmstate_clusters = keep;
+}
+
+/*
+ * Take @least to @most clusters more for VM state, in the file and on the
+ * disk. Yields.
+ */
+static bool coroutine_fn extend(Qcow2SnapshotWriter *writer, uint64_t least,
+                                uint64_t most, GError **errp)
 {
     const Qcow2Header *header = &writer->image->header;
-    uint64_t clusters = writer->vmstate_clusters + more;
+    uint64_t before = writer->vmstate_clusters;
     uint64_t offset;
+    uint64_t clusters;
 
     if (writer->disk.disk_entries +
-            div_round_up(clusters, qcow2_l2_entries(header)) >
+            div_round_up(before + most, qcow2_l2_entries(header)) >
         QCOW2_MAX_L1_ENTRIES) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "clusters of %" PRIu64 " bytes cannot map more than "
                     "%" PRIu64 " bytes of VM state",
                     qcow2_cluster_size(header),
-                    writer->vmstate_clusters << header->cluster_bits);
+                    before << header->cluster_bits);
         return false;
     }
-    if (!qcow2_transaction_allocate(writer->transaction, more, &offset,
-                                    errp)) {
+    if (!qcow2_transaction_allocate_some(writer->transaction, least, most,
+                                         &offset, &clusters, errp)) {
         return false;
     }
-    if (!qcow2_transaction_reserve(writer->transaction,
-                                   metadata_bytes(writer, clusters), errp)) {
-        qcow2_transaction_give_back(writer->transaction, more);
+    add_run(writer, offset, clusters);
+    if (!qcow2_transaction_reserve(
+            writer->transaction, offset, clusters << header->cluster_bits,
+            metadata_bytes(writer, writer->vmstate_clusters), errp)) {
+        cut_runs(writer, before);
         return false;
     }
-    if (writer->vmstate_clusters == 0) {
-        writer->vmstate_offset = offset;
-    }
-    /* Nothing else is allocated meanwhile, so this is one run. */
-    g_assert(offset == writer->vmstate_offset +
-                           (writer->vmstate_clusters << header->cluster_bits));
-    writer->vmstate_clusters = clusters;
     return true;
 }
 
@@ -193,15 +245,50 @@ bool coroutine_fn qcow2_snapshot_writer_reserve(Qcow2SnapshotWriter *writer,
 {
     const Qcow2Header *header = &writer->image->header;
     uint64_t wanted = div_round_up(end, qcow2_cluster_size(header));
-    uint64_t more = wanted - writer->vmstate_clusters;
     uint64_t step = RESERVE_STEP_BYTES >> header->cluster_bits;
+    uint64_t least = MAX(LEAST_RUN_BYTES >> header->cluster_bits, 1);
 
-    if (wanted <= writer->vmstate_clusters) {
-        return true;
+    while (writer->vmstate_clusters < wanted) {
+        uint64_t more = wanted - writer->vmstate_clusters;
+
+        /* What is asked for may still fit where a whole step does not. */
+        if (!(step > more && extend(writer, least, step, NULL)) &&
+            !extend(writer, MIN(least, more), more, errp)) {
+            return false;
+        }
     }
-    /* What is asked for may still fit where a whole step does not. */
-    return (step > more && extend_run(writer, step, NULL)) ||
-           extend_run(writer, more, errp);
+    return true;
+}
+
+/* The run that holds the VM state's cluster number @index, which is there. */
+static const VmstateRun *find_run(const Qcow2SnapshotWriter *writer,
+                                  uint64_t index)
+{
+    guint low = 0;
+    guint high = writer->runs->len;
+
+    while (high - low > 1) {
+        guint middle = (low + high) / 2;
+
+        if (g_array_index(writer->runs, VmstateRun, middle).index <= index) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return &g_array_index(writer->runs, VmstateRun, low);
+}
+
+/* Where @position is in the file, and how many bytes follow it there. */
+static uint64_t map_position(const Qcow2SnapshotWriter *writer,
+                             uint64_t position, uint64_t *bytes)
+{
+    unsigned cluster_bits = writer->image->header.cluster_bits;
+    const VmstateRun *run = find_run(writer, position >> cluster_bits);
+    uint64_t within = position - (run->index << cluster_bits);
+
+    *bytes = (run->clusters << cluster_bits) - within;
+    return run->offset + within;
 }
 
 bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
@@ -209,19 +296,28 @@ bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
                                                const void *buffer, size_t bytes,
                                                GError **errp)
 {
-    uint64_t room = writer->vmstate_clusters
-                    << writer->image->header.cluster_bits;
-    uint64_t offset = writer->vmstate_offset + position;
-    int ret;
+    const uint8_t *from = buffer;
 
-    g_assert(range_within(position, bytes, room));
+    g_assert(range_within(position, bytes,
+                          writer->vmstate_clusters
+                              << writer->image->header.cluster_bits));
     g_assert(is_aligned(position | bytes, QCOW2_VMSTATE_UNIT));
-    ret = block_file_pwrite(writer->image->file, offset, buffer, bytes);
-    if (ret < 0) {
-        snap_error_set_errno(errp, ret,
-                             "cannot write %zu bytes of VM state at 0x%" PRIx64,
-                             bytes, offset);
-        return false;
+    while (bytes > 0) {
+        uint64_t contiguous;
+        uint64_t offset = map_position(writer, position, &contiguous);
+        size_t piece = MIN(bytes, contiguous);
+        int ret = block_file_pwrite(writer->image->file, offset, from, piece);
+
+        if (ret < 0) {
+            snap_error_set_errno(errp, ret,
+                                 "cannot write %zu bytes of VM state at "
+                                 "0x%" PRIx64,
+                                 piece, offset);
+            return false;
+        }
+        position += piece;
+        from += piece;
+        bytes -= piece;
     }
     return true;
 }
@@ -233,15 +329,15 @@ static bool coroutine_fn finish_data(Qcow2SnapshotWriter *writer,
     const Qcow2Header *header = &writer->image->header;
     uint64_t used = div_round_up(vm_state_size, qcow2_cluster_size(header));
     uint64_t written = round_up(vm_state_size, QCOW2_VMSTATE_UNIT);
+    uint64_t rest = (used << header->cluster_bits) - written;
+    uint64_t contiguous;
 
     g_assert(used <= writer->vmstate_clusters);
-    qcow2_transaction_give_back(writer->transaction,
-                                writer->vmstate_clusters - used);
-    writer->vmstate_clusters = used;
-    return qcow2_write_buffer_put(writer->transaction->metadata,
-                                  writer->vmstate_offset + written, NULL,
-                                  (used << header->cluster_bits) - written,
-                                  errp);
+    cut_runs(writer, used);
+    return rest == 0 ||
+           qcow2_write_buffer_put(writer->transaction->metadata,
+                                  map_position(writer, written, &contiguous),
+                                  NULL, rest, errp);
 }
 
 /* The L2 tables of the VM state, one behind the other. */
@@ -251,21 +347,22 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     const Qcow2Header *header = &writer->image->header;
     uint64_t tables = vmstate_l2_tables(writer);
     uint64_t entries = tables * qcow2_l2_entries(header);
-    uint64_t at;
     uint64_t i;
 
     if (!qcow2_transaction_allocate(writer->transaction, tables, offset,
                                     errp)) {
         return false;
     }
-    at = *offset;
-    for (i = 0; i < entries; i++, at += sizeof(uint64_t)) {
-        uint64_t entry =
-            i < writer->vmstate_clusters
-                ? htobe64(writer->vmstate_offset + (i << header->cluster_bits))
-                : 0;
+    for (i = 0; i < entries; i++) {
+        uint64_t contiguous;
+        uint64_t entry = 0;
 
-        if (!qcow2_write_buffer_put(writer->transaction->metadata, at, &entry,
+        if (i < writer->vmstate_clusters) {
+            entry = htobe64(
+                map_position(writer, i << header->cluster_bits, &contiguous));
+        }
+        if (!qcow2_write_buffer_put(writer->transaction->metadata,
+                                    *offset + i * sizeof(entry), &entry,
                                     sizeof(entry), errp)) {
             return false;
         }
@@ -343,20 +440,6 @@ static bool coroutine_fn write_active_l1(Qcow2SnapshotWriter *writer,
                     &update->l1_table_offset, errp);
 }
 
-/* Bytes that the present table takes in the file. */
-static uint64_t old_table_bytes(const GPtrArray *snapshots)
-{
-    uint64_t bytes = 0;
-    guint i;
-
-    for (i = 0; i < snapshots->len; i++) {
-        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
-
-        bytes = round_up(bytes, 8) + g_bytes_get_size(snapshot->entry);
-    }
-    return bytes;
-}
-
 static bool coroutine_fn write_snapshot_table(Qcow2SnapshotWriter *writer,
                                               const Qcow2Snapshot *snapshot,
                                               Qcow2HeaderUpdate *update,
@@ -371,7 +454,8 @@ static bool coroutine_fn write_snapshot_table(Qcow2SnapshotWriter *writer,
     return table &&
            qcow2_transaction_unref(writer->transaction,
                                    writer->image->header.snapshots_offset,
-                                   old_table_bytes(snapshots), errp) &&
+                                   qcow2_snapshot_table_bytes(snapshots),
+                                   errp) &&
            write_fresh(writer, table->data, table->len,
                        &update->snapshots_offset, errp);
 }
@@ -409,6 +493,7 @@ void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer)
     }
     qcow2_transaction_end(writer->transaction);
     qcow2_shared_disk_clear(&writer->disk);
+    g_array_unref(writer->runs);
     g_free(writer->id);
     g_free(writer->name);
     g_free(writer);

@@ -31,58 +31,64 @@ static uint64_t bytes_to_clusters(const Qcow2Transaction *transaction,
 }
 
 /*
- * Fresh clusters lie behind everything with a refcount. Metadata that lies
- * there all the same has refcount 0: the image is damaged, and writing would
- * destroy it.
+ * Metadata with refcount 0 is damage, and what is free would be overwritten.
+ * Data is not looked at here: a walk through all of it is what a check is for.
  */
-static bool check_in_use(const Qcow2Transaction *transaction, const char *what,
-                         uint64_t offset, uint64_t bytes, GError **errp)
-{
-    uint64_t start = transaction->start
-                     << transaction->image->header.cluster_bits;
-
-    if (range_within(offset, bytes, start)) {
-        return true;
-    }
-    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                "%s at 0x%" PRIx64 " is in use but its refcount is 0; "
-                "`qemu-img check -r all' may repair it",
-                what, offset);
-    return false;
-}
-
-static bool check_metadata_in_use(const Qcow2Transaction *transaction,
-                                  GError **errp)
+static bool coroutine_fn check_metadata(const Qcow2Transaction *transaction,
+                                        GError **errp)
 {
     const Qcow2Image *image = transaction->image;
     const Qcow2Header *header = &image->header;
-    const Qcow2Refcounts *refcounts = transaction->refcounts;
+    Qcow2Refcounts *refcounts = transaction->refcounts;
     uint64_t i;
 
-    if (!check_in_use(transaction, "the L1 table", header->l1_table_offset,
-                      header->l1_size * sizeof(uint64_t), errp) ||
-        !check_in_use(transaction, "the refcount table",
-                      header->refcount_table_offset,
-                      refcounts->table_entries * sizeof(uint64_t), errp) ||
-        !check_in_use(transaction, "the snapshot table",
-                      header->snapshots_offset, header->snapshot_count != 0,
-                      errp)) {
+    if (!qcow2_refcounts_check_in_use(refcounts, "the header", 0, 1, errp) ||
+        !qcow2_refcounts_check_in_use(
+            refcounts, "the L1 table", header->l1_table_offset,
+            header->l1_size * sizeof(uint64_t), errp) ||
+        !qcow2_refcounts_check_in_use(
+            refcounts, "the refcount table", header->refcount_table_offset,
+            refcounts->table_entries * sizeof(uint64_t), errp) ||
+        !qcow2_refcounts_check_in_use(
+            refcounts, "the snapshot table", header->snapshots_offset,
+            qcow2_snapshot_table_bytes(image->snapshots), errp)) {
         return false;
     }
     for (i = 0; i < refcounts->table_entries; i++) {
-        if (!check_in_use(transaction, "a refcount block", refcounts->table[i],
-                          qcow2_cluster_size(header), errp)) {
+        if (refcounts->table[i] &&
+            !qcow2_refcounts_check_in_use(refcounts, "a refcount block",
+                                          refcounts->table[i], 1, errp)) {
             return false;
         }
     }
+    return true;
+}
+
+static bool coroutine_fn check_snapshots(const Qcow2Transaction *transaction,
+                                         GError **errp)
+{
+    const Qcow2Image *image = transaction->image;
+    guint i;
+
     for (i = 0; i < image->snapshots->len; i++) {
         const Qcow2Snapshot *snapshot =
             g_ptr_array_index(image->snapshots, i);
+        uint64_t bytes = snapshot->l1_size * sizeof(uint64_t);
 
-        if (!check_in_use(transaction, "the L1 table of a snapshot",
-                          snapshot->l1_table_offset,
-                          (uint64_t)snapshot->l1_size * sizeof(uint64_t),
-                          errp)) {
+        if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES ||
+            !range_within(snapshot->l1_table_offset, bytes,
+                          image->file_size)) {
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                        "impossible L1 table of snapshot '%s': %u entries at "
+                        "0x%" PRIx64,
+                        snapshot->name, snapshot->l1_size,
+                        snapshot->l1_table_offset);
+            return false;
+        }
+        if (!qcow2_refcounts_check_in_use(transaction->refcounts,
+                                          "the L1 table of a snapshot",
+                                          snapshot->l1_table_offset, bytes,
+                                          errp)) {
             return false;
         }
     }
@@ -96,19 +102,21 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
 
     transaction->image = image;
     transaction->old_file_size = image->file_size;
+    transaction->allocated =
+        g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
     transaction->metadata = qcow2_write_buffer_new(image->file, errp);
     if (!transaction->metadata) {
         goto fail;
     }
     transaction->refcounts = qcow2_refcounts_load(image, errp);
     if (!transaction->refcounts ||
-        !qcow2_refcounts_find_end(transaction->refcounts, &transaction->start,
-                                  errp) ||
-        !check_metadata_in_use(transaction, errp)) {
+        !qcow2_refcounts_find_free(transaction->refcounts, &transaction->free,
+                                   &transaction->start, errp) ||
+        !check_metadata(transaction, errp) ||
+        !check_snapshots(transaction, errp)) {
         goto fail;
     }
     transaction->end = transaction->start;
-    transaction->counted = transaction->start;
     return transaction;
 
 fail:
@@ -138,41 +146,144 @@ static bool check_end(const Qcow2Transaction *transaction, uint64_t end,
     return true;
 }
 
+/*
+ * Note a run as allocated. It joins the last one where it continues it, but
+ * not across `start', so that each comes from one place alone.
+ */
+static void note_allocated(Qcow2Transaction *transaction, uint64_t first,
+                           uint64_t count)
+{
+    GArray *allocated = transaction->allocated;
+    Qcow2ClusterRun run = { .first = first, .count = count };
+
+    if (allocated->len) {
+        Qcow2ClusterRun *last =
+            &g_array_index(allocated, Qcow2ClusterRun, allocated->len - 1);
+
+        if (last->first + last->count == first &&
+            first != transaction->start) {
+            last->count += count;
+            return;
+        }
+    }
+    g_array_append_val(allocated, run);
+}
+
+/* The first free run of at least @least clusters, or NULL. */
+static Qcow2ClusterRun *find_free_run(const Qcow2Transaction *transaction,
+                                      uint64_t least)
+{
+    guint i;
+
+    for (i = 0; i < transaction->free->len; i++) {
+        Qcow2ClusterRun *run =
+            &g_array_index(transaction->free, Qcow2ClusterRun, i);
+
+        if (run->count >= least) {
+            return run;
+        }
+    }
+    return NULL;
+}
+
+bool qcow2_transaction_allocate_some(Qcow2Transaction *transaction,
+                                     uint64_t least, uint64_t most,
+                                     uint64_t *offset, uint64_t *clusters,
+                                     GError **errp)
+{
+    Qcow2ClusterRun *run = find_free_run(transaction, MAX(least, 1));
+    uint64_t first = transaction->end;
+
+    if (run) {
+        first = run->first;
+        most = MIN(most, run->count);
+        run->first += most;
+        run->count -= most;
+    } else {
+        uint64_t end;
+
+        if (!checked_add(first, most, &end)) {
+            end = UINT64_MAX;
+        }
+        if (!check_end(transaction, end, errp)) {
+            return false;
+        }
+        transaction->end = end;
+    }
+    note_allocated(transaction, first, most);
+    *offset = first << transaction->image->header.cluster_bits;
+    *clusters = most;
+    return true;
+}
+
 bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
                                 uint64_t clusters, uint64_t *offset,
                                 GError **errp)
 {
-    uint64_t first = transaction->end;
-    uint64_t end;
+    return qcow2_transaction_allocate_some(transaction, clusters, clusters,
+                                           offset, &clusters, errp);
+}
 
-    if (!checked_add(first, clusters, &end)) {
-        end = UINT64_MAX;
+/* Clusters were taken from the beginning of a free run: put them back there. */
+static void return_to_free_run(const Qcow2Transaction *transaction,
+                               uint64_t first, uint64_t count)
+{
+    guint i;
+
+    for (i = 0; i < transaction->free->len; i++) {
+        Qcow2ClusterRun *run =
+            &g_array_index(transaction->free, Qcow2ClusterRun, i);
+
+        if (run->first == first + count) {
+            run->first = first;
+            run->count += count;
+            return;
+        }
     }
-    if (!check_end(transaction, end, errp)) {
-        return false;
-    }
-    transaction->end = end;
-    *offset = first << transaction->image->header.cluster_bits;
-    return true;
 }
 
 void qcow2_transaction_give_back(Qcow2Transaction *transaction,
                                  uint64_t clusters)
 {
-    g_assert(clusters <= transaction->end - transaction->counted);
-    transaction->end -= clusters;
+    GArray *allocated = transaction->allocated;
+
+    while (clusters > 0) {
+        Qcow2ClusterRun *last;
+        uint64_t piece;
+
+        g_assert(allocated->len > 0);
+        last = &g_array_index(allocated, Qcow2ClusterRun, allocated->len - 1);
+        piece = MIN(clusters, last->count);
+        last->count -= piece;
+        if (last->first + last->count >= transaction->start) {
+            transaction->end = last->first + last->count;
+        } else {
+            return_to_free_run(transaction, last->first + last->count, piece);
+        }
+        clusters -= piece;
+        if (last->count == 0) {
+            g_array_set_size(allocated, allocated->len - 1);
+        }
+    }
 }
 
 /* Refcount 1 for everything allocated since the last time. Yields. */
 static bool coroutine_fn count_allocated(Qcow2Transaction *transaction,
                                          GError **errp)
 {
-    uint64_t first = transaction->counted;
+    guint i;
 
-    transaction->counted = transaction->end;
-    return qcow2_refcounts_change(transaction->refcounts, first,
-                                  transaction->end - first,
-                                  QCOW2_REFCOUNT_TAKE, errp);
+    for (i = 0; i < transaction->allocated->len; i++) {
+        Qcow2ClusterRun run =
+            g_array_index(transaction->allocated, Qcow2ClusterRun, i);
+
+        if (!qcow2_refcounts_change(transaction->refcounts, run.first,
+                                    run.count, QCOW2_REFCOUNT_TAKE, errp)) {
+            return false;
+        }
+    }
+    g_array_set_size(transaction->allocated, 0);
+    return true;
 }
 
 static bool coroutine_fn change_range(Qcow2Transaction *transaction,
@@ -206,22 +317,15 @@ bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
     return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_DROP, errp);
 }
 
-bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
-                                            uint64_t bytes, GError **errp)
+static bool coroutine_fn take_space(const Qcow2Transaction *transaction,
+                                    uint64_t from, uint64_t to, GError **errp)
 {
-    BlockFile *file = transaction->image->file;
-    uint64_t from =
-        MAX(transaction->space_reserved,
-            transaction->start << transaction->image->header.cluster_bits);
-    uint64_t to = (transaction->end
-                   << transaction->image->header.cluster_bits) +
-                  bytes;
     int ret;
 
     if (to <= from) {
         return true;
     }
-    ret = block_file_allocate(file, from, to - from);
+    ret = block_file_allocate(transaction->image->file, from, to - from);
     if (ret < 0 && ret != -ENOTSUP) {
         snap_error_set_errno(errp, ret,
                              "cannot take %" PRIu64 " bytes of disk space at "
@@ -229,7 +333,27 @@ bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
                              to - from, from);
         return false;
     }
-    transaction->space_reserved = to;
+    return true;
+}
+
+bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
+                                            uint64_t offset, uint64_t bytes,
+                                            uint64_t more, GError **errp)
+{
+    unsigned cluster_bits = transaction->image->header.cluster_bits;
+    uint64_t start = transaction->start << cluster_bits;
+    uint64_t to = (transaction->end << cluster_bits) + more;
+
+    /* Free clusters in the middle may be holes of the file. */
+    if (offset < start &&
+        !take_space(transaction, offset, MIN(offset + bytes, start), errp)) {
+        return false;
+    }
+    if (!take_space(transaction, MAX(transaction->space_reserved, start), to,
+                    errp)) {
+        return false;
+    }
+    transaction->space_reserved = MAX(transaction->space_reserved, to);
     return true;
 }
 
@@ -475,6 +599,8 @@ void coroutine_fn qcow2_transaction_end(Qcow2Transaction *transaction)
         (void)block_file_truncate(transaction->image->file,
                                   transaction->old_file_size);
     }
+    g_clear_pointer(&transaction->free, g_array_unref);
+    g_clear_pointer(&transaction->allocated, g_array_unref);
     qcow2_refcounts_free(transaction->refcounts);
     qcow2_write_buffer_free(transaction->metadata);
     g_free(transaction);

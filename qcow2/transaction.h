@@ -19,8 +19,8 @@
  * leak. Before the header write, giving up means cutting the file.
  *
  * Invariants:
- *   1. Between _begin() and _commit() only clusters at or behind `start' are
- *      written: those had refcount 0 and lie behind all that is in use.
+ *   1. Between _begin() and _commit() only clusters are written that had
+ *      refcount 0 when the transaction began.
  *   2. What is freed in a transaction is not allocated again in it.
  *   3. The refcounts written by _commit() describe the image as it is after
  *      the header write, themselves included.
@@ -34,12 +34,13 @@
 typedef struct Qcow2Transaction {
     /* Constant after _begin(). */
     Qcow2Image *image;
-    uint64_t start;         /* first fresh cluster, a cluster number */
+    uint64_t start;         /* cluster number behind the last one in use */
     uint64_t old_file_size; /* bytes */
 
     /* Owned by the coroutine that runs the transaction. */
-    uint64_t end;     /* cluster number behind the last allocated one */
-    uint64_t counted; /* allocated clusters before this one have a refcount */
+    GArray *free;            /* of Qcow2ClusterRun: free before `start' */
+    uint64_t end;            /* like `start', with what was allocated since */
+    GArray *allocated;       /* of Qcow2ClusterRun: without a refcount yet */
     uint64_t space_reserved; /* bytes of the file known to have disk space */
     bool committed;
     Qcow2Refcounts *refcounts;
@@ -69,7 +70,16 @@ bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
                                 uint64_t clusters, uint64_t *offset,
                                 GError **errp);
 
-/* Return the last @clusters that were allocated. */
+/*
+ * The same, but be content with @least to @most clusters; *@clusters is how
+ * many there are.
+ */
+bool qcow2_transaction_allocate_some(Qcow2Transaction *transaction,
+                                     uint64_t least, uint64_t most,
+                                     uint64_t *offset, uint64_t *clusters,
+                                     GError **errp);
+
+/* Return the @clusters that were allocated last. */
 void qcow2_transaction_give_back(Qcow2Transaction *transaction,
                                  uint64_t clusters);
 
@@ -85,12 +95,14 @@ bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
                                           GError **errp);
 
 /*
- * Take disk space for the next @bytes behind what is allocated, so that a full
- * disk is noticed now. Yields. Fills @errp (NO_SPACE). A file system that
- * cannot promise space is not an error.
+ * Take disk space for [@offset, @offset + @bytes), which is allocated, and for
+ * @more bytes behind all that is, so that a full disk is noticed now. Yields.
+ * Fills @errp (NO_SPACE). A file system that cannot promise space is not an
+ * error.
  */
 bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
-                                            uint64_t bytes, GError **errp);
+                                            uint64_t offset, uint64_t bytes,
+                                            uint64_t more, GError **errp);
 
 /*
  * Write the refcounts, cut the file behind the last cluster and switch the
