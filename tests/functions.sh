@@ -222,6 +222,8 @@ guest_image()
     ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o "$2" "$2.o"
     rm -f "$2.o"
     chmod -x "$2"
+    # The firmware does not boot from a virtio disk of a single sector.
+    truncate -s 1M "$2"
 }
 
 # new_guest FILL_MIB RAM_MIB: the guest that guest_start boots, from a floppy
@@ -383,7 +385,15 @@ qemu_migrate()
     qemu_qmp "$1" migrate-set-parameters '{ "max-bandwidth": 0 }' > /dev/null
     qemu_migrate_start "$1" "$2"
     qemu_wait_migration "$1"
-    [ ! -s "$1.err" ] || fail "$1: complaints: $(cat "$1.err")"
+    expect_no_complaint "$1"
+}
+
+# Nothing on the standard error of QEMU and of the commands that it started,
+# apart from QEMU's own warnings about the machine.
+expect_no_complaint()
+{
+    ! grep -v '^[^:]*qemu-system[^:]*: warning: ' "$1.err" >&2 ||
+        fail "$1 complained"
 }
 
 qemu_is_in_state()
@@ -459,10 +469,10 @@ guest_proves_itself()
 guest_carried_on()
 {
     grep -q '^tick' "$2.serial" || fail "$2 never counted"
-    cat "$1.serial" "$2.serial" | awk '
-        $1 == "tick" && $2 == last["tick"] + 1 ||
-        $1 == "pass" && $2 == last["pass"] + 1 ||
-        $1 == "ready" && NR == 1 { last[$1] = $2; next }
+    cat "$1.serial" "$2.serial" | sed '$d' | awk '
+        $1 == "ready" && NR == 1 { next }
+        ($1 == "tick" || $1 == "pass") &&
+            (!($1 in last) || $2 == last[$1] + 1) { last[$1] = $2; next }
         { print "line " NR ": " $0; exit 1 }' >&2 ||
         fail "$2 did not carry on where $1 ended"
 }

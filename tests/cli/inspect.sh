@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# SPDX-FileCopyrightText: The qemu-snap authors
+#
+# `inspect' shows an image with its snapshots, and with -n what is in one.
+
+. "$(dirname "$0")/../functions.sh"
+
+sample_stream stream
+new_image disk.qcow2 64M cluster_size=4k,refcount_bits=8
+qemu_snap save -n first disk.qcow2 < stream
+qemu_snap save -n second disk.qcow2 < stream
+
+# The image: qemu-img's members, except for those of other versions.
+qemu_snap inspect --output=json disk.qcow2 | jq -S . > ours.json
+qemu-img info --output=json disk.qcow2 | jq -S 'del(.children) |
+    del(.["format-specific"].data["extended-l2"])' > theirs.json
+jq -S 'del(.["format-specific"].data["extended-l2"])' ours.json > found.json
+expect_same theirs.json found.json
+qemu_snap inspect disk.qcow2 > out
+qemu_snap list disk.qcow2 > table
+for line in 'virtual size: 64 MiB (67108864 bytes)' 'cluster_size: 4096' \
+    'compat: 1.1'; do
+    grep -q "^ *$line" out || fail "no '$line' in: $(cat out)"
+done
+grep -A 3 '^Snapshot list:' out > found
+expect_same <(head -n 4 table) found
+
+# A snapshot: what this guest is known to have.
+expect_status 0 qemu_snap inspect -n second --output=json disk.qcow2
+jq -e --argjson size "$(stat -L -c %s stream)" '
+    .snapshot.name == "second" and .["stream-size"] == $size and
+    (.machine | startswith("pc-i440fx-")) and .["page-size"] == 4096 and
+    .["data-pages"] * 4096 > 8 * 1024 * 1024 and
+    .["device-sections"] > 10 and
+    any(.["ram-blocks"][]; .name == "pc.ram" and .size == 16 * 1024 * 1024)
+    ' out > /dev/null || fail "not our guest: $(cat out)"
+expect_status 0 qemu_snap inspect -n 2 disk.qcow2
+grep -q '^ *pc.ram  *16 MiB$' out || fail "no RAM: $(cat out)"
+
+expect_refusal disk.qcow2 'nosuch' qemu_snap inspect -n nosuch disk.qcow2
