@@ -71,8 +71,11 @@ int coroutine_fn block_file_pread(BlockFile *file, int64_t offset, void *buffer,
                                   size_t bytes);
 
 /*
- * Write all bytes of the vector at @offset; the file grows where it must.
- * Requests in flight must not overlap. Not stable before a flush. Yields.
+ * Write all bytes of the vector at @offset; the file grows where it must, and
+ * where the request ends off the alignment behind the end of the file, it may
+ * grow up to the next multiple, with zeros. Requests in flight must not overlap
+ * in bytes; that they share an alignment block is allowed. Not stable before a
+ * flush. Yields.
  * Returns 0 or a negative errno; after an error any part may have been
  * written.
  */
@@ -84,7 +87,8 @@ int coroutine_fn block_file_pwrite(BlockFile *file, int64_t offset,
 /*
  * Make everything stable whose write returned before this call. Yields.
  * Returns 0 or a negative errno; after an error nothing is known about any
- * write since the last flush that succeeded.
+ * write since the last flush that succeeded, and a host file fails all later
+ * flushes, too: the kernel forgets, the data is lost.
  */
 int coroutine_fn block_file_flush(BlockFile *file);
 
@@ -100,14 +104,17 @@ int coroutine_fn block_file_truncate(BlockFile *file, int64_t size);
 /*
  * Make sure that later writes to this range cannot fail for want of space; the
  * file grows to hold it. Yields. Returns 0 or a negative errno; -ENOTSUP when
- * the file system cannot promise that.
+ * the file system cannot promise that, -ENOSPC behind the end of a block
+ * device.
  */
 int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
                                      int64_t bytes);
 
 /*
  * Take, change or drop (BLOCK_FILE_LOCK_NONE) the lock, by QEMU's protocol;
- * the words of the error are QEMU's. Does not wait and does not yield.
+ * the words of the error (LOCKED, or IO where locking does not work) are
+ * QEMU's. When it fails, what was held before still is. Does not wait and does
+ * not yield.
  */
 bool block_file_lock(BlockFile *file, BlockFileLock lock, GError **errp);
 

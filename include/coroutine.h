@@ -23,14 +23,15 @@ typedef struct Coroutine Coroutine;
 typedef void coroutine_fn CoroutineFunc(void *opaque);
 
 /*
- * Make a coroutine that will run @func(@opaque). It does not run yet. It frees
- * itself when @func returns; a coroutine that is never entered is a leak.
+ * Make a coroutine that will run @func(@opaque) in this thread, on a stack of
+ * 256 KiB. It does not run yet. It frees itself when @func returns; a coroutine
+ * that is never entered is a leak.
  */
 Coroutine *coroutine_new(CoroutineFunc *func, void *opaque);
 
 /*
- * Run @co until it yields or returns. Must not be called on a coroutine that
- * is running. Called by the event loop; everyone else wakes (event-loop.h).
+ * Run @co until it yields or returns. Called outside coroutines, by the event
+ * loop; everyone else wakes (event-loop.h).
  */
 void coroutine_enter(Coroutine *co);
 

@@ -16,9 +16,10 @@
 
 /*
  * Run @func(@opaque) in a coroutine and turn the event loop until it returns.
- * Called outside coroutines. Coroutines that @func started and that have not
- * returned by then keep their place; the caller sees to it that there are
- * none.
+ * The loop is that of the thread's default GMainContext, whose other sources
+ * are served as well. Called outside coroutines. Coroutines that @func started
+ * and that have not returned by then keep their place; the caller sees to it
+ * that there are none.
  */
 void event_loop_run(CoroutineFunc *func, void *opaque);
 

@@ -19,7 +19,10 @@ typedef enum HostFileCache {
     HOST_FILE_CACHE_UNSAFE,     /* host page cache, flushes ignored */
 } HostFileCache;
 
-/* AUTOMATIC is native AIO on O_DIRECT files and threads elsewhere. */
+/*
+ * AUTOMATIC is threads, and on O_DIRECT files native AIO as soon as several
+ * requests are in flight at once. NATIVE wants O_DIRECT.
+ */
 typedef enum HostFileAio {
     HOST_FILE_AIO_AUTOMATIC,
     HOST_FILE_AIO_NATIVE,
@@ -36,10 +39,12 @@ typedef struct HostFileOptions {
 
 /*
  * Open @path. Only regular files and block devices are taken; a FIFO or
- * terminal of that name is refused without waiting for it. Does not yield.
- * Returns NULL and fills @errp: NOT_FOUND, EXISTS, LOCKED, INVALID (native AIO
- * asked for without O_DIRECT), UNSUPPORTED (O_DIRECT asked for and not
- * possible), IO.
+ * terminal of that name is refused without waiting for it. Does not yield. The
+ * process ignores SIGXFSZ, so that a size limit is an error.
+ * Returns NULL and fills @errp: NOT_FOUND, EXISTS, LOCKED, INVALID (another
+ * type of file, or native AIO without O_DIRECT asked for), UNSUPPORTED
+ * (O_DIRECT asked for and not possible), IO. A file that was created is then
+ * removed again.
  */
 BlockFile *host_file_open(const char *path, const HostFileOptions *options,
                           GError **errp);

@@ -80,10 +80,10 @@ static void coroutine_thread_free(void *opaque)
 }
 
 /*
- * The one piece of mutable global state. Which coroutine runs is a property of
- * the thread, and coroutine_self() has nobody else to ask. It is reached
- * through the functions of this file only, and all it holds beside the
- * running coroutine is stacks that nobody uses.
+ * State of the thread, the only kind that is not passed around; the event loop
+ * keeps its own likewise. Which coroutine runs is a property of the thread, and
+ * coroutine_self() has nobody else to ask. All there is beside that is stacks
+ * that nobody uses.
  */
 static GPrivate coroutine_thread_key = G_PRIVATE_INIT(coroutine_thread_free);
 

@@ -188,7 +188,6 @@ static int event_loop_poll(GPollFD *fds, guint count, int timeout_ms)
 static void event_loop_free(void *opaque)
 {
     EventLoop *loop = opaque;
-
     g_autoptr(GMainContext) context = loop->context;
 
     g_main_context_set_poll_func(context, NULL);

@@ -493,12 +493,24 @@ END_TEST
 static void coroutine_fn check_failing_alone(void *opaque)
 {
     EngineTest *test = opaque;
+    AioEngine *first = test->engine;
     BlockRequest request = { test, 0, false, -EAGAIN };
     const int error = -EAGAIN;
 
+    /*
+     * Nobody else keeps the loop turning while this one fails. The loop asks
+     * this engine, which is younger, after its ready queue; and it has turned
+     * often enough to have nothing left to do.
+     */
+    ck_assert_int_eq(aio_native_new(test->fd, &test->engine), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        event_loop_wake(coroutine_self());
+        coroutine_yield();
+    }
     set_submit_errors(&error, 1);
-    /* Nobody else keeps the loop turning while this one fails. */
     do_block_request(&request);
+    aio_engine_close(test->engine);
+    test->engine = first;
 }
 
 START_TEST(failed_submission_wakes_the_loop)
