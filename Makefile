@@ -71,10 +71,11 @@ check: deps ## all tests, in about two minutes
 
 unit-tests: $(UNIT_TESTS)
 
+# Side by side, each one's words in one piece.
 check-unit: $(UNIT_TESTS) ## unit tests alone
-	@status=0; for test in $(UNIT_TESTS); do \
-		$(UNIT_WRAPPER) $$test || status=1; \
-	done; exit $$status
+	@printf '%s\n' $(UNIT_TESTS) | xargs -P $$(nproc) -I {} \
+		sh -c 'words=$$($(UNIT_WRAPPER) {} 2>&1); status=$$?; \
+			printf "%s\n" "$$words"; exit $$status'
 
 check-behaviour: all ## tests of the command line and with real QEMU alone
 	@tests/run
@@ -89,7 +90,8 @@ check-sanitizers: deps ## unit tests under ASan and UBSan
 
 check-valgrind: deps ## unit tests under valgrind, which must be installed
 	@CK_FORK=no G_SLICE=always-malloc $(MAKE) --no-print-directory check-unit \
-		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full'
+		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full \
+		--errors-for-leak-kinds=definite'
 
 bench: deps ## save and load against dd and QEMU, one JSON record per case
 	@$(MAKE) --no-print-directory all

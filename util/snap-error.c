@@ -9,7 +9,10 @@
 
 #include "snap-error.h"
 
-G_DEFINE_QUARK(snap-error-quark, snap_error)
+GQuark snap_error_quark(void)
+{
+    return g_quark_from_static_string("snap-error-quark");
+}
 
 static SnapError snap_error_from_errno(int error)
 {
