@@ -57,8 +57,9 @@ bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
  * _commit() nothing that the image refers to is changed. Yields. Returns NULL
  * and fills @errp.
  */
-Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
-    Qcow2Image *image, const char *name, GError **errp);
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
+                                                              const char *name,
+                                                              GError **errp);
 
 /*
  * Make room for VM state up to @end (exclusive), in the file and on the disk,

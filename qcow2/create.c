@@ -86,8 +86,8 @@ static bool coroutine_fn write_clusters(BlockFile *file,
         return false;
     }
     memset(cluster, 0, size);
-    store_be64(cluster, (uint64_t)LAYOUT_REFCOUNT_BLOCK
-                            << header->cluster_bits);
+    store_be64(cluster,
+               (uint64_t)LAYOUT_REFCOUNT_BLOCK << header->cluster_bits);
     if (!qcow2_write_buffer_put(buffer, size, cluster, size, errp)) {
         return false;
     }

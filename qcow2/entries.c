@@ -104,8 +104,8 @@ static bool decode_standard(const Qcow2Image *image, uint64_t entry,
         cluster->type = offset ? QCOW2_CLUSTER_ZERO_ALLOCATED
                                : QCOW2_CLUSTER_ZERO_PLAIN;
     } else {
-        cluster->type =
-            offset ? QCOW2_CLUSTER_NORMAL : QCOW2_CLUSTER_UNALLOCATED;
+        cluster->type = offset ? QCOW2_CLUSTER_NORMAL
+                               : QCOW2_CLUSTER_UNALLOCATED;
     }
     return true;
 }

@@ -29,8 +29,7 @@ enum {
 /* A feature name table entry: kind, bit, 46 bytes of name. */
 #define FEATURE_NAME_ENTRY_BYTES 48
 
-static bool damaged(GError **errp, const char *format, ...)
-    G_GNUC_PRINTF(2, 3);
+static bool damaged(GError **errp, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 static bool damaged(GError **errp, const char *format, ...)
 {
@@ -38,8 +37,8 @@ static bool damaged(GError **errp, const char *format, ...)
 
     va_start(args, format);
     if (errp) {
-        *errp = g_error_new_valist(SNAP_ERROR, SNAP_ERROR_DAMAGED, format,
-                                   args);
+        *errp =
+            g_error_new_valist(SNAP_ERROR, SNAP_ERROR_DAMAGED, format, args);
     }
     va_end(args);
     return false;
@@ -114,8 +113,7 @@ bool qcow2_header_decode_fixed(const uint8_t *bytes, size_t length,
     }
     if (decoded.version == 3) {
         if (length < QCOW2_HEADER_BYTES) {
-            return damaged(errp, "the header is cut off at offset %zu",
-                           length);
+            return damaged(errp, "the header is cut off at offset %zu", length);
         }
         decode_version_3_fields(bytes, &decoded);
         if (!check_version_3_fields(&decoded, errp)) {
@@ -175,8 +173,8 @@ static bool check_l1(const Qcow2Header *header, uint64_t file_size,
 static bool check_refcount_table(const Qcow2Header *header, uint64_t file_size,
                                  GError **errp)
 {
-    uint64_t bytes =
-        (uint64_t)header->refcount_table_clusters << header->cluster_bits;
+    uint64_t bytes = (uint64_t)header->refcount_table_clusters
+                     << header->cluster_bits;
 
     if (bytes == 0 || bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
         return damaged(errp,
@@ -187,8 +185,8 @@ static bool check_refcount_table(const Qcow2Header *header, uint64_t file_size,
                        header->refcount_table_offset, bytes, errp);
 }
 
-static bool check_snapshot_fields(const Qcow2Header *header,
-                                  uint64_t file_size, GError **errp)
+static bool check_snapshot_fields(const Qcow2Header *header, uint64_t file_size,
+                                  GError **errp)
 {
     if (header->snapshot_count > QCOW2_MAX_SNAPSHOTS) {
         return damaged(errp, "absurd number of snapshots %u (offset 60)",
@@ -202,8 +200,8 @@ static bool check_snapshot_fields(const Qcow2Header *header,
 
 static bool check_compression(const Qcow2Header *header, GError **errp)
 {
-    bool flagged =
-        header->incompatible_features & QCOW2_INCOMPATIBLE_COMPRESSION;
+    bool flagged = header->incompatible_features &
+                   QCOW2_INCOMPATIBLE_COMPRESSION;
 
     if (header->compression_type > 1) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
@@ -215,8 +213,7 @@ static bool check_compression(const Qcow2Header *header, GError **errp)
         return damaged(errp,
                        "compression type %u contradicts the incompatible "
                        "features 0x%" PRIx64 " (offset 72)",
-                       header->compression_type,
-                       header->incompatible_features);
+                       header->compression_type, header->incompatible_features);
     }
     return true;
 }
@@ -225,11 +222,10 @@ static bool check_compression(const Qcow2Header *header, GError **errp)
 static char *feature_name(const uint8_t *table, size_t bytes, unsigned bit)
 {
     for (; bytes >= FEATURE_NAME_ENTRY_BYTES;
-         table += FEATURE_NAME_ENTRY_BYTES,
-         bytes -= FEATURE_NAME_ENTRY_BYTES) {
+         table += FEATURE_NAME_ENTRY_BYTES, bytes -= FEATURE_NAME_ENTRY_BYTES) {
         if (table[0] == 0 && table[1] == bit) {
-            g_autofree char *name = g_strndup(
-                (const char *)table + 2, FEATURE_NAME_ENTRY_BYTES - 2);
+            g_autofree char *name = g_strndup((const char *)table + 2,
+                                              FEATURE_NAME_ENTRY_BYTES - 2);
 
             return *name ? g_strescape(name, NULL) : NULL;
         }
@@ -363,8 +359,7 @@ static bool decode_variable_part(const uint8_t *cluster, size_t bytes,
 }
 
 bool qcow2_header_decode(const uint8_t *cluster, size_t bytes,
-                         uint64_t file_size, Qcow2Header *header,
-                         GError **errp)
+                         uint64_t file_size, Qcow2Header *header, GError **errp)
 {
     Qcow2Header decoded;
 

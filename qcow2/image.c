@@ -65,8 +65,8 @@ Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp)
     if (!cluster) {
         return NULL;
     }
-    decoded = qcow2_header_decode(cluster, bytes, file_size, &image->header,
-                                  errp);
+    decoded =
+        qcow2_header_decode(cluster, bytes, file_size, &image->header, errp);
     memcpy(image->header_bytes, cluster,
            MIN(bytes, sizeof(image->header_bytes)));
     free(cluster);
@@ -104,8 +104,7 @@ const Qcow2Snapshot *qcow2_find_snapshot(const Qcow2Image *image,
     guint i;
 
     for (i = 0; i < image->snapshots->len; i++) {
-        const Qcow2Snapshot *snapshot =
-            g_ptr_array_index(image->snapshots, i);
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(image->snapshots, i);
 
         if (!strcmp(snapshot->id, id_or_name)) {
             return snapshot;

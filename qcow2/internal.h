@@ -15,11 +15,11 @@
 #include "checked.h"
 
 /* 32 MiB of entries, for the active L1 table and for those of snapshots. */
-#define QCOW2_MAX_L1_ENTRIES (32u * 1024 * 1024 / sizeof(uint64_t))
+#define QCOW2_MAX_L1_ENTRIES           (32u * 1024 * 1024 / sizeof(uint64_t))
 #define QCOW2_MAX_REFCOUNT_TABLE_BYTES (8u * 1024 * 1024)
-#define QCOW2_MAX_SNAPSHOTS 65536u
+#define QCOW2_MAX_SNAPSHOTS            65536u
 #define QCOW2_MAX_SNAPSHOT_EXTRA_BYTES 1024u
-#define QCOW2_MAX_SNAPSHOT_TABLE_BYTES                                         \
+#define QCOW2_MAX_SNAPSHOT_TABLE_BYTES \
     (QCOW2_MAX_SNAPSHOTS * QCOW2_MAX_SNAPSHOT_EXTRA_BYTES)
 #define QCOW2_MIN_CLUSTER_BITS 9
 #define QCOW2_MAX_CLUSTER_BITS 21
@@ -82,8 +82,7 @@ static inline uint64_t qcow2_snapshot_vm_index(const Qcow2Header *header,
 {
     bool present = snapshot->disk_size == round_down(header->size, 512);
 
-    return qcow2_vm_index(header,
-                          present ? header->size : snapshot->disk_size);
+    return qcow2_vm_index(header, present ? header->size : snapshot->disk_size);
 }
 
 /*
@@ -139,7 +138,7 @@ bool qcow2_l1_entry_decode(const Qcow2Image *image, uint64_t entry,
                            uint64_t index, uint64_t *l2_offset, GError **errp);
 
 typedef enum Qcow2ClusterType {
-    QCOW2_CLUSTER_UNALLOCATED,    /* the backing file shows through */
+    QCOW2_CLUSTER_UNALLOCATED, /* the backing file shows through */
     QCOW2_CLUSTER_NORMAL,
     QCOW2_CLUSTER_ZERO_PLAIN,     /* zeros, nothing allocated */
     QCOW2_CLUSTER_ZERO_ALLOCATED, /* zeros, but a cluster is held */

@@ -97,6 +97,7 @@ static void block_free(gpointer opaque)
 static bool check_table(const Qcow2Refcounts *refcounts, GError **errp)
 {
     const Qcow2Image *image = refcounts->image;
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_int64_hash, g_int64_equal);
     uint64_t i;
 
     for (i = 0; i < refcounts->table_entries; i++) {
@@ -105,14 +106,15 @@ static bool check_table(const Qcow2Refcounts *refcounts, GError **errp)
         if (offset == 0) {
             continue;
         }
+        /* One block named a million times would be terabytes to read. */
         if ((offset & REFCOUNT_TABLE_RESERVED) ||
             !is_aligned(offset, qcow2_cluster_size(&image->header)) ||
-            offset >= image->file_size) {
+            offset >= image->file_size ||
+            !g_hash_table_add(seen, &refcounts->table[i])) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                         "impossible refcount table entry %" PRIu64
                         ": 0x%016" PRIx64 " (offset 0x%" PRIx64 ")",
-                        i, offset,
-                        image->header.refcount_table_offset + i * 8);
+                        i, offset, image->header.refcount_table_offset + i * 8);
             return false;
         }
     }
@@ -167,9 +169,8 @@ static uint8_t *coroutine_fn read_block(const Qcow2Refcounts *refcounts,
         ret = block_file_pread(refcounts->image->file, offset, data, bytes);
     }
     if (ret < 0) {
-        snap_error_set_errno(errp, ret,
-                             "cannot read the refcount block at 0x%" PRIx64,
-                             offset);
+        snap_error_set_errno(
+            errp, ret, "cannot read the refcount block at 0x%" PRIx64, offset);
         g_free(data);
         return NULL;
     }
@@ -178,12 +179,11 @@ static uint8_t *coroutine_fn read_block(const Qcow2Refcounts *refcounts,
 
 /* The block that describes @cluster, read or made when it is new. Yields. */
 static Qcow2RefcountBlock *coroutine_fn get_block(Qcow2Refcounts *refcounts,
-                                                  uint64_t index,
-                                                  GError **errp)
+                                                  uint64_t index, GError **errp)
 {
     Qcow2RefcountBlock *block = refcounts->recent;
-    uint64_t offset =
-        index < refcounts->table_entries ? refcounts->table[index] : 0;
+    uint64_t offset = index < refcounts->table_entries ? refcounts->table[index]
+                                                       : 0;
     uint8_t *bytes;
 
     if (block && block->index == index) {
@@ -216,7 +216,8 @@ static bool refuse_change(const Qcow2Refcounts *refcounts, uint64_t cluster,
     const Qcow2Header *header = &refcounts->image->header;
     uint64_t offset = cluster << header->cluster_bits;
 
-    if (change == QCOW2_REFCOUNT_SHARE && value != 0) {
+    if (value != 0 && (change == QCOW2_REFCOUNT_SHARE ||
+                       change == QCOW2_REFCOUNT_SHARE_COMPRESSED)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
                     "refcounts of %u bits are too narrow for one more "
                     "snapshot: the cluster at 0x%" PRIx64 " already has "
@@ -226,8 +227,8 @@ static bool refuse_change(const Qcow2Refcounts *refcounts, uint64_t cluster,
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "the cluster at 0x%" PRIx64 " is %s but its refcount is "
                     "%" PRIu64 "; `qemu-img check -r all' may repair it",
-                    offset,
-                    change == QCOW2_REFCOUNT_TAKE ? "free" : "in use", value);
+                    offset, change == QCOW2_REFCOUNT_TAKE ? "free" : "in use",
+                    value);
     }
     return false;
 }
@@ -247,6 +248,9 @@ static bool change_one(const Qcow2Refcounts *refcounts,
         break;
     case QCOW2_REFCOUNT_SHARE:
         allowed = value != 0 && value < refcounts->maximum - 1;
+        break;
+    case QCOW2_REFCOUNT_SHARE_COMPRESSED:
+        allowed = value != 0 && value <= refcounts->maximum / 2;
         break;
     case QCOW2_REFCOUNT_DROP:
         allowed = value != 0;
@@ -335,6 +339,11 @@ static bool coroutine_fn scan_block(Qcow2Refcounts *refcounts, uint64_t index,
             scan_used(scan);
         }
     }
+    /* Of what is only looked at, one block at a time is in memory. */
+    if (!block->changed) {
+        refcounts->recent = NULL;
+        g_hash_table_remove(refcounts->blocks, &index);
+    }
     return true;
 }
 
@@ -343,8 +352,8 @@ bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
                                             GError **errp)
 {
     const Qcow2Header *header = &refcounts->image->header;
-    g_autoptr(GArray) found =
-        g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
+    g_autoptr(GArray)
+        found = g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
     FreeScan scan = {
         .runs = found,
         .least = MAX(LEAST_FREE_RUN_BYTES >> header->cluster_bits, 1),
@@ -357,10 +366,9 @@ bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
         }
     }
     /* The run that nothing in use ends is the space behind the end. */
-    *end = scan.run.count
-               ? scan.run.first
-               : refcounts->table_entries *
-                     qcow2_refcounts_per_block(refcounts);
+    *end = scan.run.count ? scan.run.first
+                          : refcounts->table_entries *
+                                qcow2_refcounts_per_block(refcounts);
     *runs = g_steal_pointer(&found);
     return true;
 }

@@ -53,14 +53,17 @@ uint64_t qcow2_refcounts_per_block(const Qcow2Refcounts *refcounts);
 typedef enum Qcow2RefcountChange {
     QCOW2_REFCOUNT_TAKE,  /* 0 -> 1: a fresh cluster; must have been free */
     QCOW2_REFCOUNT_SHARE, /* + 1: one more user; must have been in use */
-    QCOW2_REFCOUNT_DROP,  /* - 1: one user less; must have been in use */
+    QCOW2_REFCOUNT_SHARE_COMPRESSED, /* the same for compressed data */
+    QCOW2_REFCOUNT_DROP, /* - 1: one user less; must have been in use */
 } Qcow2RefcountChange;
 
 /*
  * Change the refcounts of @count clusters from @cluster on. Yields. Fills
  * @errp: DAMAGED when a cluster is not what the change supposes; UNSUPPORTED
  * when sharing would reach the maximum, because loading a snapshot takes one
- * more reference for a moment. After an error some have been changed.
+ * more reference for a moment. Of a cluster full of compressed pieces it takes
+ * as many more as the snapshot has pieces there, at most all there are: so half
+ * the maximum is the end for those. After an error some have been changed.
  */
 bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
                                          uint64_t cluster, uint64_t count,

@@ -32,25 +32,26 @@ static bool coroutine_fn share_cluster(Qcow2Transaction *transaction,
         return qcow2_transaction_ref(transaction, cluster.offset,
                                      qcow2_cluster_size(&image->header), errp);
     case QCOW2_CLUSTER_COMPRESSED:
-        return qcow2_transaction_ref(transaction, cluster.offset,
-                                     cluster.bytes, errp);
+        return qcow2_transaction_ref_compressed(transaction, cluster.offset,
+                                                cluster.bytes, errp);
     }
     g_assert_not_reached();
 }
 
 /*
- * Share all clusters of one L2 table in @table (as stored) and clear COPIED
- * there. *@had_copied tells whether there was any to clear. Yields.
+ * Share all clusters of one L2 table in @table (as stored). *@copied tells
+ * whether there is any COPIED flag. Yields.
  */
 static bool coroutine_fn share_l2_entries(Qcow2Transaction *transaction,
-                                          uint64_t l1_index, uint64_t *table,
-                                          bool *had_copied, GError **errp)
+                                          uint64_t l1_index,
+                                          const uint64_t *table, bool *copied,
+                                          GError **errp)
 {
     const Qcow2Header *header = &transaction->image->header;
     uint64_t entries = qcow2_l2_entries(header);
     uint64_t i;
 
-    *had_copied = false;
+    *copied = false;
     for (i = 0; i < entries; i++) {
         uint64_t entry = be64toh(table[i]);
 
@@ -60,28 +61,41 @@ static bool coroutine_fn share_l2_entries(Qcow2Transaction *transaction,
         if (!share_cluster(transaction, entry, l1_index * entries + i, errp)) {
             return false;
         }
-        /* A compressed entry never has the flag; decoding saw to that. */
-        if (entry & QCOW2_COPIED) {
-            *had_copied = true;
-            table[i] = htobe64(entry & ~QCOW2_COPIED);
-        }
+        *copied |= (entry & QCOW2_COPIED) != 0;
     }
     return true;
 }
 
-/* @table is a cluster of memory to work in. Yields. */
+static bool coroutine_fn read_l2_table(const Qcow2Image *image, uint64_t offset,
+                                       uint64_t *table, GError **errp)
+{
+    int ret = block_file_pread(image->file, offset, table,
+                               qcow2_cluster_size(&image->header));
+
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret,
+                             "cannot read the L2 table at 0x%" PRIx64, offset);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Share an L2 table and all that it points at. The new active L1 entry has
+ * COPIED if the table needs a copy, which is made when the whole disk has been
+ * looked at: a cluster that is in use but has refcount 0 must be found before
+ * anything is written where it seems to be free. @table is a cluster of memory
+ * to work in. Yields.
+ */
 static bool coroutine_fn share_l2_table(Qcow2Transaction *transaction,
                                         Qcow2SharedDisk *disk,
                                         uint64_t l1_index, uint64_t *table,
                                         GError **errp)
 {
     const Qcow2Image *image = transaction->image;
-    uint64_t cluster_size = qcow2_cluster_size(&image->header);
     uint64_t l1_entry = disk->active_l1[l1_index];
     uint64_t offset;
-    uint64_t copy;
-    bool had_copied;
-    int ret;
+    bool copied;
 
     if (!qcow2_l1_entry_decode(image, l1_entry, l1_index, &offset, errp)) {
         return false;
@@ -90,28 +104,47 @@ static bool coroutine_fn share_l2_table(Qcow2Transaction *transaction,
     if (offset == 0) {
         return true;
     }
-    ret = block_file_pread(image->file, offset, table, cluster_size);
-    if (ret < 0) {
-        snap_error_set_errno(errp, ret,
-                             "cannot read the L2 table at 0x%" PRIx64, offset);
+    if (!read_l2_table(image, offset, table, errp) ||
+        !share_l2_entries(transaction, l1_index, table, &copied, errp)) {
         return false;
     }
-    if (!share_l2_entries(transaction, l1_index, table, &had_copied, errp)) {
+    disk->active_l1[l1_index] = offset | (copied ? QCOW2_COPIED : 0);
+    disk->changed |= copied || l1_entry != offset;
+    if (copied) {
+        return qcow2_refcounts_check_in_use(transaction->refcounts,
+                                            "the L2 table", offset, 1, errp);
+    }
+    return qcow2_transaction_ref(transaction, offset,
+                                 qcow2_cluster_size(&image->header), errp);
+}
+
+/*
+ * Give the disk a copy of its L2 table without COPIED flags, if it needs one:
+ * the snapshot keeps the old table, the copy belongs to the disk alone. Yields.
+ */
+static bool coroutine_fn copy_l2_table(Qcow2Transaction *transaction,
+                                       Qcow2SharedDisk *disk, uint64_t l1_index,
+                                       uint64_t *table, GError **errp)
+{
+    const Qcow2Header *header = &transaction->image->header;
+    uint64_t copy;
+    uint64_t i;
+
+    if (!(disk->active_l1[l1_index] & QCOW2_COPIED)) {
+        return true;
+    }
+    if (!read_l2_table(transaction->image, disk->snapshot_l1[l1_index], table,
+                       errp) ||
+        !qcow2_transaction_allocate(transaction, 1, &copy, errp)) {
         return false;
     }
-    if (!had_copied) {
-        disk->active_l1[l1_index] = offset;
-        disk->changed |= l1_entry != offset;
-        return qcow2_transaction_ref(transaction, offset, cluster_size, errp);
+    /* A compressed entry never has the flag; decoding saw to that. */
+    for (i = 0; i < qcow2_l2_entries(header); i++) {
+        table[i] &= htobe64(~QCOW2_COPIED);
     }
-    disk->changed = true;
-    if (!qcow2_transaction_allocate(transaction, 1, &copy, errp)) {
-        return false;
-    }
-    /* The snapshot keeps the old table, the copy belongs to the disk alone. */
     disk->active_l1[l1_index] = copy | QCOW2_COPIED;
     return qcow2_write_buffer_put(transaction->metadata, copy, table,
-                                  cluster_size, errp);
+                                  qcow2_cluster_size(header), errp);
 }
 
 static bool coroutine_fn share_all(Qcow2Transaction *transaction,
@@ -129,6 +162,9 @@ static bool coroutine_fn share_all(Qcow2Transaction *transaction,
     for (i = 0; i < disk->disk_entries && shared; i++) {
         shared = share_l2_table(transaction, disk, i, table, errp);
     }
+    for (i = 0; i < disk->disk_entries && shared; i++) {
+        shared = copy_l2_table(transaction, disk, i, table, errp);
+    }
     free(table);
     return shared && qcow2_write_buffer_flush(transaction->metadata, errp);
 }
@@ -141,9 +177,9 @@ bool coroutine_fn qcow2_share_disk(Qcow2Transaction *transaction,
     *disk = (Qcow2SharedDisk){
         .disk_entries = qcow2_vm_index(header, header->size),
     };
-    disk->active_l1 =
-        qcow2_read_table(transaction->image->file, header->l1_table_offset,
-                         header->l1_size, "L1 table", errp);
+    disk->active_l1 = qcow2_read_table(transaction->image->file,
+                                       header->l1_table_offset, header->l1_size,
+                                       "L1 table", errp);
     if (!disk->active_l1) {
         return false;
     }

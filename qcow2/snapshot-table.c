@@ -51,13 +51,11 @@ static bool coroutine_fn window_extend(TableWindow *window, uint64_t needed,
     if (needed <= start) {
         return true;
     }
-    if (needed > window->available ||
-        needed > QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                    "the snapshot table at 0x%" PRIx64 " runs past %s",
-                    window->offset,
-                    needed > window->available ? "the end of the file"
-                                               : "64 MiB");
+    if (needed > window->available || needed > QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
+        g_set_error(
+            errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+            "the snapshot table at 0x%" PRIx64 " runs past %s", window->offset,
+            needed > window->available ? "the end of the file" : "64 MiB");
         return false;
     }
     end = MIN(window->available, needed + READ_AHEAD_BYTES);
@@ -143,8 +141,8 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
                                                   GError **errp)
 {
     const Qcow2Header *header = &image->header;
-    g_autoptr(GPtrArray) snapshots =
-        g_ptr_array_new_with_free_func(snapshot_free);
+    g_autoptr(GPtrArray)
+        snapshots = g_ptr_array_new_with_free_func(snapshot_free);
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     TableWindow window = {
         .file = image->file,
@@ -218,8 +216,7 @@ GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
 {
     size_t id_bytes = strlen(snapshot->id);
     size_t name_bytes = strlen(snapshot->name);
-    size_t bytes =
-        ENTRY_FIXED_BYTES + EXTRA_ICOUNT_END + id_bytes + name_bytes;
+    size_t bytes = ENTRY_FIXED_BYTES + EXTRA_ICOUNT_END + id_bytes + name_bytes;
     uint8_t *entry = g_malloc0(bytes);
     uint8_t *extra = entry + ENTRY_FIXED_BYTES;
     uint64_t vm_state_size = snapshot->vm_state_size;
@@ -244,9 +241,24 @@ GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
     return g_bytes_new_take(entry, bytes);
 }
 
+static bool id_exists(const GPtrArray *snapshots, const char *id)
+{
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if (!strcmp(snapshot->id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 char *qcow2_snapshot_new_id(const GPtrArray *snapshots)
 {
     uint64_t largest = 0;
+    char *id = NULL;
     guint i;
 
     for (i = 0; i < snapshots->len; i++) {
@@ -258,5 +270,10 @@ char *qcow2_snapshot_new_id(const GPtrArray *snapshots)
             largest = MAX(largest, number);
         }
     }
-    return g_strdup_printf("%" PRIu64, largest + 1);
+    /* An absurd ID that was passed over may still be in the way. */
+    do {
+        g_free(id);
+        id = g_strdup_printf("%" PRIu64, ++largest);
+    } while (id_exists(snapshots, id));
+    return id;
 }

@@ -37,7 +37,7 @@ struct Qcow2SnapshotWriter {
     char *name;
 
     /* Owned by the coroutine that reserves and commits. */
-    GArray *runs; /* of VmstateRun, in the order of the VM state */
+    GArray *runs;              /* of VmstateRun, in the order of the VM state */
     uint64_t vmstate_clusters; /* of all runs together */
 };
 
@@ -92,14 +92,15 @@ static bool check_table_room(const Qcow2Image *image, const char *id,
 {
     Qcow2Snapshot snapshot = { .id = (char *)id, .name = (char *)name };
     g_autoptr(GBytes) entry = qcow2_snapshot_encode(&snapshot);
-    g_autoptr(GByteArray) table =
-        qcow2_snapshot_table_append(image->snapshots, entry, errp);
+    g_autoptr(GByteArray)
+        table = qcow2_snapshot_table_append(image->snapshots, entry, errp);
 
     return table != NULL;
 }
 
-Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
-    Qcow2Image *image, const char *name, GError **errp)
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
+                                                              const char *name,
+                                                              GError **errp)
 {
     Qcow2SnapshotWriter *writer;
 
@@ -149,11 +150,11 @@ static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
     const Qcow2Image *image = writer->image;
     const Qcow2Header *header = &image->header;
     const Qcow2Refcounts *refcounts = writer->transaction->refcounts;
-    uint64_t tables = 8 * clusters + /* L2 tables: 8 bytes a cluster */
-                      16 * (header->l1_size +
-                            clusters / qcow2_l2_entries(header)) +
-                      1024 * (image->snapshots->len + 1) +
-                      8 * refcounts->table_entries;
+    uint64_t tables =
+        8 * clusters + /* L2 tables: 8 bytes a cluster */
+        16 * (header->l1_size + clusters / qcow2_l2_entries(header)) +
+        qcow2_snapshot_table_bytes(image->snapshots) + 1024 +
+        8 * refcounts->table_entries;
     uint64_t blocks = refcounts->changed->len +
                       clusters / qcow2_refcounts_per_block(refcounts);
 
@@ -164,9 +165,9 @@ static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
 
 static VmstateRun *last_run(const Qcow2SnapshotWriter *writer)
 {
-    return writer->runs->len ? &g_array_index(writer->runs, VmstateRun,
-                                              writer->runs->len - 1)
-                             : NULL;
+    return writer->runs->len
+               ? &g_array_index(writer->runs, VmstateRun, writer->runs->len - 1)
+               : NULL;
 }
 
 static void add_run(Qcow2SnapshotWriter *writer, uint64_t offset,
@@ -223,7 +224,8 @@ static bool coroutine_fn extend(Qcow2SnapshotWriter *writer, uint64_t least,
                     "clusters of %" PRIu64 " bytes cannot map more than "
                     "%" PRIu64 " bytes of VM state",
                     qcow2_cluster_size(header),
-                    before << header->cluster_bits);
+                    (QCOW2_MAX_L1_ENTRIES - writer->disk.disk_entries)
+                        << qcow2_l1_span_bits(header));
         return false;
     }
     if (!qcow2_transaction_allocate_some(writer->transaction, least, most,
@@ -412,10 +414,9 @@ static bool coroutine_fn write_snapshot_l1(Qcow2SnapshotWriter *writer,
     uint64_t i;
 
     for (i = 0; i < count; i++) {
-        entries[i] = i < disk_entries
-                         ? writer->disk.snapshot_l1[i]
-                         : l2_offset + ((i - disk_entries)
-                                        << header->cluster_bits);
+        entries[i] = i < disk_entries ? writer->disk.snapshot_l1[i]
+                                      : l2_offset + ((i - disk_entries)
+                                                     << header->cluster_bits);
     }
     snapshot->l1_size = count;
     return write_l1(writer, entries, count, &snapshot->l1_table_offset, errp);
@@ -433,8 +434,7 @@ static bool coroutine_fn write_active_l1(Qcow2SnapshotWriter *writer,
     if (!writer->disk.changed) {
         return true;
     }
-    return qcow2_transaction_unref(writer->transaction,
-                                   header->l1_table_offset,
+    return qcow2_transaction_unref(writer->transaction, header->l1_table_offset,
                                    header->l1_size * sizeof(uint64_t), errp) &&
            write_l1(writer, writer->disk.active_l1, header->l1_size,
                     &update->l1_table_offset, errp);
@@ -447,15 +447,14 @@ static bool coroutine_fn write_snapshot_table(Qcow2SnapshotWriter *writer,
 {
     const GPtrArray *snapshots = writer->image->snapshots;
     g_autoptr(GBytes) entry = qcow2_snapshot_encode(snapshot);
-    g_autoptr(GByteArray) table =
-        qcow2_snapshot_table_append(snapshots, entry, errp);
+    g_autoptr(GByteArray)
+        table = qcow2_snapshot_table_append(snapshots, entry, errp);
 
     update->snapshot_count = snapshots->len + 1;
     return table &&
-           qcow2_transaction_unref(writer->transaction,
-                                   writer->image->header.snapshots_offset,
-                                   qcow2_snapshot_table_bytes(snapshots),
-                                   errp) &&
+           qcow2_transaction_unref(
+               writer->transaction, writer->image->header.snapshots_offset,
+               qcow2_snapshot_table_bytes(snapshots), errp) &&
            write_fresh(writer, table->data, table->len,
                        &update->snapshots_offset, errp);
 }

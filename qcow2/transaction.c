@@ -26,8 +26,7 @@ enum {
 static uint64_t bytes_to_clusters(const Qcow2Transaction *transaction,
                                   uint64_t bytes)
 {
-    return div_round_up(bytes,
-                        qcow2_cluster_size(&transaction->image->header));
+    return div_round_up(bytes, qcow2_cluster_size(&transaction->image->header));
 }
 
 /*
@@ -71,13 +70,15 @@ static bool coroutine_fn check_snapshots(const Qcow2Transaction *transaction,
     guint i;
 
     for (i = 0; i < image->snapshots->len; i++) {
-        const Qcow2Snapshot *snapshot =
-            g_ptr_array_index(image->snapshots, i);
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(image->snapshots, i);
         uint64_t bytes = snapshot->l1_size * sizeof(uint64_t);
 
+        /* Without entries the table is nowhere, whatever its offset says. */
+        if (bytes == 0) {
+            continue;
+        }
         if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES ||
-            !range_within(snapshot->l1_table_offset, bytes,
-                          image->file_size)) {
+            !range_within(snapshot->l1_table_offset, bytes, image->file_size)) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                         "impossible L1 table of snapshot '%s': %u entries at "
                         "0x%" PRIx64,
@@ -85,10 +86,9 @@ static bool coroutine_fn check_snapshots(const Qcow2Transaction *transaction,
                         snapshot->l1_table_offset);
             return false;
         }
-        if (!qcow2_refcounts_check_in_use(transaction->refcounts,
-                                          "the L1 table of a snapshot",
-                                          snapshot->l1_table_offset, bytes,
-                                          errp)) {
+        if (!qcow2_refcounts_check_in_use(
+                transaction->refcounts, "the L1 table of a snapshot",
+                snapshot->l1_table_offset, bytes, errp)) {
             return false;
         }
     }
@@ -102,8 +102,7 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
 
     transaction->image = image;
     transaction->old_file_size = image->file_size;
-    transaction->allocated =
-        g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
+    transaction->allocated = g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
     transaction->metadata = qcow2_write_buffer_new(image->file, errp);
     if (!transaction->metadata) {
         goto fail;
@@ -160,8 +159,7 @@ static void note_allocated(Qcow2Transaction *transaction, uint64_t first,
         Qcow2ClusterRun *last =
             &g_array_index(allocated, Qcow2ClusterRun, allocated->len - 1);
 
-        if (last->first + last->count == first &&
-            first != transaction->start) {
+        if (last->first + last->count == first && first != transaction->start) {
             last->count += count;
             return;
         }
@@ -186,42 +184,41 @@ static Qcow2ClusterRun *find_free_run(const Qcow2Transaction *transaction,
     return NULL;
 }
 
+static bool allocate_at_end(Qcow2Transaction *transaction, uint64_t clusters,
+                            uint64_t *offset, GError **errp)
+{
+    uint64_t first = transaction->end;
+    uint64_t end;
+
+    if (!checked_add(first, clusters, &end)) {
+        end = UINT64_MAX;
+    }
+    if (!check_end(transaction, end, errp)) {
+        return false;
+    }
+    transaction->end = end;
+    note_allocated(transaction, first, clusters);
+    *offset = first << transaction->image->header.cluster_bits;
+    return true;
+}
+
 bool qcow2_transaction_allocate_some(Qcow2Transaction *transaction,
                                      uint64_t least, uint64_t most,
                                      uint64_t *offset, uint64_t *clusters,
                                      GError **errp)
 {
     Qcow2ClusterRun *run = find_free_run(transaction, MAX(least, 1));
-    uint64_t first = transaction->end;
 
-    if (run) {
-        first = run->first;
-        most = MIN(most, run->count);
-        run->first += most;
-        run->count -= most;
-    } else {
-        uint64_t end;
-
-        if (!checked_add(first, most, &end)) {
-            end = UINT64_MAX;
-        }
-        if (!check_end(transaction, end, errp)) {
-            return false;
-        }
-        transaction->end = end;
+    if (!run) {
+        *clusters = most;
+        return allocate_at_end(transaction, most, offset, errp);
     }
-    note_allocated(transaction, first, most);
-    *offset = first << transaction->image->header.cluster_bits;
-    *clusters = most;
+    *offset = run->first << transaction->image->header.cluster_bits;
+    *clusters = MIN(most, run->count);
+    note_allocated(transaction, run->first, *clusters);
+    run->first += *clusters;
+    run->count -= *clusters;
     return true;
-}
-
-bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
-                                uint64_t clusters, uint64_t *offset,
-                                GError **errp)
-{
-    return qcow2_transaction_allocate_some(transaction, clusters, clusters,
-                                           offset, &clusters, errp);
 }
 
 /* Clusters were taken from the beginning of a free run: put them back there. */
@@ -267,6 +264,48 @@ void qcow2_transaction_give_back(Qcow2Transaction *transaction,
     }
 }
 
+static bool coroutine_fn take_space(const Qcow2Transaction *transaction,
+                                    uint64_t from, uint64_t to, GError **errp)
+{
+    int ret;
+
+    if (to <= from) {
+        return true;
+    }
+    ret = block_file_allocate(transaction->image->file, from, to - from);
+    if (ret < 0 && ret != -ENOTSUP) {
+        snap_error_set_errno(errp, ret,
+                             "cannot take %" PRIu64 " bytes of disk space at "
+                             "0x%" PRIx64,
+                             to - from, from);
+        return false;
+    }
+    return true;
+}
+
+bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                             uint64_t clusters,
+                                             uint64_t *offset, GError **errp)
+{
+    unsigned cluster_bits = transaction->image->header.cluster_bits;
+    uint64_t bytes = clusters << cluster_bits;
+
+    if (!qcow2_transaction_allocate_some(transaction, clusters, clusters,
+                                         offset, &clusters, errp)) {
+        return false;
+    }
+    /*
+     * Free clusters in the middle may be holes of the file, for which a full
+     * disk has no room. Behind the end there is what was reserved.
+     */
+    if (*offset >= transaction->start << cluster_bits ||
+        take_space(transaction, *offset, *offset + bytes, NULL)) {
+        return true;
+    }
+    qcow2_transaction_give_back(transaction, clusters);
+    return allocate_at_end(transaction, clusters, offset, errp);
+}
+
 /* Refcount 1 for everything allocated since the last time. Yields. */
 static bool coroutine_fn count_allocated(Qcow2Transaction *transaction,
                                          GError **errp)
@@ -288,8 +327,7 @@ static bool coroutine_fn count_allocated(Qcow2Transaction *transaction,
 
 static bool coroutine_fn change_range(Qcow2Transaction *transaction,
                                       uint64_t offset, uint64_t bytes,
-                                      Qcow2RefcountChange change,
-                                      GError **errp)
+                                      Qcow2RefcountChange change, GError **errp)
 {
     unsigned cluster_bits = transaction->image->header.cluster_bits;
     uint64_t first = offset >> cluster_bits;
@@ -306,8 +344,7 @@ bool coroutine_fn qcow2_transaction_ref(Qcow2Transaction *transaction,
                                         uint64_t offset, uint64_t bytes,
                                         GError **errp)
 {
-    return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_SHARE,
-                        errp);
+    return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_SHARE, errp);
 }
 
 bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
@@ -317,23 +354,12 @@ bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
     return change_range(transaction, offset, bytes, QCOW2_REFCOUNT_DROP, errp);
 }
 
-static bool coroutine_fn take_space(const Qcow2Transaction *transaction,
-                                    uint64_t from, uint64_t to, GError **errp)
+bool coroutine_fn qcow2_transaction_ref_compressed(
+    Qcow2Transaction *transaction, uint64_t offset, uint64_t bytes,
+    GError **errp)
 {
-    int ret;
-
-    if (to <= from) {
-        return true;
-    }
-    ret = block_file_allocate(transaction->image->file, from, to - from);
-    if (ret < 0 && ret != -ENOTSUP) {
-        snap_error_set_errno(errp, ret,
-                             "cannot take %" PRIu64 " bytes of disk space at "
-                             "0x%" PRIx64,
-                             to - from, from);
-        return false;
-    }
-    return true;
+    return change_range(transaction, offset, bytes,
+                        QCOW2_REFCOUNT_SHARE_COMPRESSED, errp);
 }
 
 bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
@@ -344,6 +370,9 @@ bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
     uint64_t start = transaction->start << cluster_bits;
     uint64_t to = (transaction->end << cluster_bits) + more;
 
+    if (!check_end(transaction, bytes_to_clusters(transaction, to), errp)) {
+        return false;
+    }
     /* Free clusters in the middle may be holes of the file. */
     if (offset < start &&
         !take_space(transaction, offset, MIN(offset + bytes, start), errp)) {
@@ -384,16 +413,16 @@ static uint64_t table_entries_needed(const Qcow2Transaction *transaction,
 {
     const Qcow2Refcounts *refcounts = transaction->refcounts;
     uint64_t end = transaction->end + more + more / 16 + 16;
-    uint64_t needed =
-        div_round_up(end, qcow2_refcounts_per_block(refcounts));
+    uint64_t needed = div_round_up(end, qcow2_refcounts_per_block(refcounts));
 
     return MAX(needed, refcounts->table_entries);
 }
 
 /* Take clusters for a table that can describe all there is and itself. */
-static bool allocate_refcount_table(Qcow2Transaction *transaction,
-                                    uint64_t *offset, uint64_t *clusters,
-                                    GError **errp)
+static bool coroutine_fn allocate_refcount_table(Qcow2Transaction *transaction,
+                                                 uint64_t *offset,
+                                                 uint64_t *clusters,
+                                                 GError **errp)
 {
     uint64_t blocks = most_changed_blocks(transaction->refcounts);
     uint64_t bytes;
@@ -433,8 +462,7 @@ static bool coroutine_fn place_refcount_blocks(Qcow2Transaction *transaction,
                                      errp)) {
             return false;
         }
-        if (!qcow2_transaction_allocate(transaction, 1, &block->offset,
-                                        errp) ||
+        if (!qcow2_transaction_allocate(transaction, 1, &block->offset, errp) ||
             !count_allocated(transaction, errp)) {
             return false;
         }
@@ -475,9 +503,9 @@ static bool coroutine_fn write_refcounts(Qcow2Transaction *transaction,
     uint64_t entries;
     uint64_t i;
 
-    if (!qcow2_transaction_unref(
-            transaction, header->refcount_table_offset,
-            refcounts->table_entries * sizeof(uint64_t), errp) ||
+    if (!qcow2_transaction_unref(transaction, header->refcount_table_offset,
+                                 refcounts->table_entries * sizeof(uint64_t),
+                                 errp) ||
         !count_allocated(transaction, errp) ||
         !allocate_refcount_table(transaction, offset, clusters, errp) ||
         !count_allocated(transaction, errp)) {
@@ -519,10 +547,10 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
                                       GError **errp)
 {
     const Qcow2Image *image = transaction->image;
-    uint64_t known_autoclear =
-        QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_EXTERNAL;
-    unsigned end =
-        image->header.version == 2 ? HEADER_V2_END : HEADER_AUTOCLEAR_END;
+    uint64_t known_autoclear = QCOW2_AUTOCLEAR_BITMAPS |
+                               QCOW2_AUTOCLEAR_RAW_EXTERNAL;
+    unsigned end = image->header.version == 2 ? HEADER_V2_END
+                                              : HEADER_AUTOCLEAR_END;
     uint8_t bytes[QCOW2_HEADER_BYTES];
     int ret;
 
@@ -530,15 +558,14 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     store_be32(bytes + HEADER_L1_SIZE, update->l1_size);
     store_be64(bytes + HEADER_L1_TABLE_OFFSET, update->l1_table_offset);
     store_be64(bytes + HEADER_REFCOUNT_TABLE_OFFSET, refcount_table_offset);
-    store_be32(bytes + HEADER_REFCOUNT_TABLE_CLUSTERS,
-               refcount_table_clusters);
+    store_be32(bytes + HEADER_REFCOUNT_TABLE_CLUSTERS, refcount_table_clusters);
     store_be32(bytes + HEADER_SNAPSHOT_COUNT, update->snapshot_count);
     store_be64(bytes + HEADER_SNAPSHOTS_OFFSET, update->snapshots_offset);
     /* A writer clears the autoclear bits that it does not know. */
     store_be64(bytes + HEADER_AUTOCLEAR,
                image->header.autoclear_features & known_autoclear);
-    ret = block_file_pwrite(image->file, HEADER_L1_SIZE,
-                            bytes + HEADER_L1_SIZE, end - HEADER_L1_SIZE);
+    ret = block_file_pwrite(image->file, HEADER_L1_SIZE, bytes + HEADER_L1_SIZE,
+                            end - HEADER_L1_SIZE);
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot write the header, which decides whether "
@@ -578,8 +605,9 @@ bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
     transaction->committed = true;
     return write_header(transaction, update, refcount_table_offset,
                         refcount_table_clusters, errp) &&
-           flush(transaction, "the header, which decides whether the change "
-                              "happened,",
+           flush(transaction,
+                 "the header, which decides whether the change "
+                 "happened,",
                  errp);
 }
 

@@ -64,15 +64,16 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
 
 /*
  * Take @clusters contiguous fresh clusters; *@offset is in bytes. They get
- * refcount 1 in the commit. Fills @errp (NO_SPACE on a device that is full).
+ * refcount 1 in the commit. Those before `start' have disk space. Yields.
+ * Fills @errp (NO_SPACE on a device that is full).
  */
-bool qcow2_transaction_allocate(Qcow2Transaction *transaction,
-                                uint64_t clusters, uint64_t *offset,
-                                GError **errp);
+bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
+                                             uint64_t clusters,
+                                             uint64_t *offset, GError **errp);
 
 /*
  * The same, but be content with @least to @most clusters; *@clusters is how
- * many there are.
+ * many there are. Disk space is not asked for. Does not yield.
  */
 bool qcow2_transaction_allocate_some(Qcow2Transaction *transaction,
                                      uint64_t least, uint64_t most,
@@ -93,6 +94,11 @@ bool coroutine_fn qcow2_transaction_ref(Qcow2Transaction *transaction,
 bool coroutine_fn qcow2_transaction_unref(Qcow2Transaction *transaction,
                                           uint64_t offset, uint64_t bytes,
                                           GError **errp);
+
+/* One reference more for the compressed data of a guest cluster. Yields. */
+bool coroutine_fn qcow2_transaction_ref_compressed(
+    Qcow2Transaction *transaction, uint64_t offset, uint64_t bytes,
+    GError **errp);
 
 /*
  * Take disk space for [@offset, @offset + @bytes), which is allocated, and for

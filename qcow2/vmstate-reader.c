@@ -21,20 +21,20 @@
 struct Qcow2VmstateReader {
     /* Constant after _open(). */
     const Qcow2Image *image;
-    uint64_t bytes;      /* of VM state */
-    uint64_t *l1;        /* L2 table offsets, from the VM state's first on */
+    uint64_t bytes; /* of VM state */
+    uint64_t *l1;   /* L2 table offsets, from the VM state's first on */
     uint64_t l1_entries;
     size_t window_bytes; /* a multiple of the cluster size */
 
     /* Protected by `lock'. */
     CoroutineMutex lock;
-    uint64_t *window; /* L2 entries as stored */
-    uint64_t window_first; /* index in `l1' of the first table in there */
+    uint64_t *window;       /* L2 entries as stored */
+    uint64_t window_first;  /* index in `l1' of the first table in there */
     uint64_t window_tables; /* 0: nothing there */
 };
 
-static bool check_bounds(const Qcow2Image *image,
-                         const Qcow2Snapshot *snapshot, GError **errp)
+static bool check_bounds(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
+                         GError **errp)
 {
     const Qcow2Header *header = &image->header;
     uint64_t vm_index = qcow2_snapshot_vm_index(header, snapshot);
@@ -50,8 +50,7 @@ static bool check_bounds(const Qcow2Image *image,
     if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES ||
         !is_aligned(snapshot->l1_table_offset, qcow2_cluster_size(header)) ||
         !range_within(snapshot->l1_table_offset,
-                      snapshot->l1_size * sizeof(uint64_t),
-                      image->file_size)) {
+                      snapshot->l1_size * sizeof(uint64_t), image->file_size)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "impossible L1 table of snapshot '%s': %u entries at "
                     "0x%" PRIx64,
@@ -63,8 +62,7 @@ static bool check_bounds(const Qcow2Image *image,
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "the L1 table of snapshot '%s' with %u entries cannot map "
                     "%" PRIu64 " bytes of VM state",
-                    snapshot->name, snapshot->l1_size,
-                    snapshot->vm_state_size);
+                    snapshot->name, snapshot->l1_size, snapshot->vm_state_size);
         return false;
     }
     return true;
@@ -147,21 +145,20 @@ static uint64_t adjacent_tables(const Qcow2VmstateReader *reader,
                                 uint64_t first)
 {
     uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
-    uint64_t most = MIN(reader->window_bytes / cluster_size,
-                        reader->l1_entries - first);
+    uint64_t most =
+        MIN(reader->window_bytes / cluster_size, reader->l1_entries - first);
     uint64_t count = 1;
 
-    while (count < most &&
-           reader->l1[first + count] == reader->l1[first] +
-                                            count * cluster_size) {
+    while (count < most && reader->l1[first + count] ==
+                               reader->l1[first] + count * cluster_size) {
         count++;
     }
     return count;
 }
 
 /* Bring the L2 table with index @table into the window. Yields; locked. */
-static bool coroutine_fn load_window(Qcow2VmstateReader *reader,
-                                     uint64_t table, GError **errp)
+static bool coroutine_fn load_window(Qcow2VmstateReader *reader, uint64_t table,
+                                     GError **errp)
 {
     const Qcow2Header *header = &reader->image->header;
     uint64_t count;
@@ -278,8 +275,8 @@ static bool coroutine_fn read_run(const Qcow2VmstateReader *reader,
                     reader->image->file_size);
         return false;
     }
-    ret = block_file_pread(reader->image->file, run->offset, buffer,
-                           run->bytes);
+    ret =
+        block_file_pread(reader->image->file, run->offset, buffer, run->bytes);
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot read %" PRIu64 " bytes of VM state at "

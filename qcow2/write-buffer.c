@@ -53,8 +53,7 @@ bool coroutine_fn qcow2_write_buffer_flush(Qcow2WriteBuffer *buffer,
         return true;
     }
     buffer->filled = 0;
-    ret = block_file_pwrite(buffer->file, buffer->offset, buffer->bytes,
-                            bytes);
+    ret = block_file_pwrite(buffer->file, buffer->offset, buffer->bytes, bytes);
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot write %zu bytes of metadata at 0x%" PRIx64,

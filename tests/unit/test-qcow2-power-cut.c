@@ -1,0 +1,308 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * The promise of a save: whenever the power goes, the image is what it was or
+ * what it was to become, and sound either way. Between two flushes a disk may
+ * do any of the writes and leave out any other, and may do a part of one in
+ * units of a sector.
+ */
+#include <check.h>
+#include <stdlib.h>
+
+#include "memory-file.h"
+#include "qcow2-fixture.h"
+
+#define SECTOR  512
+#define SUBSETS 60
+
+static const Qcow2FixtureOptions shapes[] = {
+    { .cluster_bits = 9, .disk_size = 65536, .l2 = { "dcczZ.d", "Zc" } },
+    { .version = 2,
+      .cluster_bits = 10,
+      .disk_size = 200000,
+      .l2 = { "d.c", "dd" } },
+    { .cluster_bits = 12,
+      .disk_size = 100000,
+      .refcount_bits = 64,
+      .l2 = { "dcZ" } },
+    { .cluster_bits = 12 },
+    /* Free runs before the end of the image, some of them long enough. */
+    { .cluster_bits = 9,
+      .disk_size = 3 * 32768,
+      .free_clusters = 140,
+      .l2 = { "dcZ", "d", "dd" } },
+    { .cluster_bits = 16,
+      .disk_size = 1 << 20,
+      .free_clusters = 20,
+      .l2 = { "dZ" } },
+};
+
+/* A save and the states before and after it. */
+typedef struct Cut {
+    BlockFile *file;
+    GByteArray *before;
+    char *old_text;
+    char *new_text;
+    const MemoryFileRecord *records;
+    size_t count;
+    Qcow2FixtureSave save;
+} Cut;
+
+static Cut *cut_new(const Qcow2FixtureOptions *options)
+{
+    g_autoptr(GByteArray) image = qcow2_fixture_build(options);
+    g_autoptr(GByteArray) after = NULL;
+    Cut *cut = g_new0(Cut, 1);
+    Qcow2FixtureSave earlier = { .name = "old", .seed = 1, .bytes = 9000 };
+
+    cut->save = (Qcow2FixtureSave){
+        .name = "new",
+        .seed = 2,
+        .bytes = 20001,
+        .piece = 2048,
+        .writers = 3,
+    };
+    cut->file = qcow2_fixture_file(image);
+    qcow2_fixture_must_save(cut->file, &earlier);
+    cut->before = qcow2_fixture_content(cut->file);
+    cut->old_text = qcow2_fixture_describe(cut->before);
+    memory_file_reset_records(cut->file);
+    memory_file_shuffle(cut->file, 3);
+    qcow2_fixture_must_save(cut->file, &cut->save);
+    after = qcow2_fixture_content(cut->file);
+    cut->new_text = qcow2_fixture_describe(after);
+    ck_assert_str_ne(cut->old_text, cut->new_text);
+    cut->records = memory_file_records(cut->file, &cut->count);
+    return cut;
+}
+
+static void cut_free(Cut *cut)
+{
+    block_file_close(cut->file);
+    g_byte_array_unref(cut->before);
+    g_free(cut->old_text);
+    g_free(cut->new_text);
+    g_free(cut);
+}
+
+static size_t flushes_before(const Cut *cut, size_t end)
+{
+    size_t flushes = 0;
+    size_t i;
+
+    for (i = 0; i < end; i++) {
+        flushes += cut->records[i].op == MEMORY_FILE_FLUSH;
+    }
+    return flushes;
+}
+
+/* Returns whether the image is in the new state. */
+static bool assert_old_or_new(const Cut *cut, const GByteArray *image)
+{
+    g_autofree char *text = qcow2_fixture_describe(image);
+    bool is_new = !strcmp(text, cut->new_text);
+
+    qcow2_fixture_assert_sound(image);
+    if (!is_new) {
+        ck_assert_str_eq(text, cut->old_text);
+    }
+    return is_new;
+}
+
+/*
+ * The old state up to the first flush and the new one from the second on;
+ * between them the header sector decides. Returns whether it is the new one.
+ */
+static bool assert_state(const Cut *cut, const GByteArray *image, size_t end)
+{
+    size_t flushes = flushes_before(cut, end);
+    bool is_new = assert_old_or_new(cut, image);
+
+    ck_assert_uint_le(flushes, 2);
+    if (flushes != 1) {
+        ck_assert_int_eq(is_new, flushes == 2);
+    }
+    return is_new;
+}
+
+START_TEST(cut_after_every_operation)
+{
+    Cut *cut = cut_new(&shapes[_i]);
+    size_t changes = 0;
+    size_t end;
+    bool was_new = false;
+
+    for (end = 0; end <= cut->count; end++) {
+        g_autoptr(GByteArray) image = NULL;
+        bool is_new;
+
+        if (end > 0 && cut->records[end - 1].op == MEMORY_FILE_READ) {
+            continue;
+        }
+        image = memory_file_replay(cut->before->data, cut->before->len,
+                                   cut->records, end);
+        is_new = assert_state(cut, image, end);
+        changes += is_new != was_new;
+        was_new = is_new;
+    }
+    ck_assert(was_new);
+    ck_assert_uint_eq(changes, 1);
+    cut_free(cut);
+}
+END_TEST
+
+static void write_sector(GByteArray *image, uint64_t offset,
+                         const uint8_t *data, size_t bytes)
+{
+    size_t before = image->len;
+
+    if (offset + bytes > before) {
+        g_byte_array_set_size(image, offset + bytes);
+        memset(image->data + before, 0, offset + bytes - before);
+    }
+    memcpy(image->data + offset, data, bytes);
+}
+
+/* Apply the sectors of one write that the disk happened to do. */
+static void apply_some_sectors(GByteArray *image,
+                               const MemoryFileRecord *record, GRand *rand)
+{
+    const uint8_t *data = g_bytes_get_data(record->data, NULL);
+    bool torn = g_rand_boolean(rand);
+    bool whole = g_rand_boolean(rand);
+    uint64_t at = record->offset;
+    uint64_t end = record->offset + record->bytes;
+
+    while (at < end) {
+        uint64_t next = MIN(end, (at / SECTOR + 1) * SECTOR);
+
+        if (torn ? g_rand_boolean(rand) : whole) {
+            write_sector(image, at, data + (at - record->offset), next - at);
+        }
+        at = next;
+    }
+}
+
+/* What may be there after a cut somewhere in [@start, @end). */
+static GByteArray *cut_at_random(const Cut *cut, size_t start, size_t end,
+                                 GRand *rand)
+{
+    GByteArray *image = memory_file_replay(cut->before->data, cut->before->len,
+                                           cut->records, start);
+    size_t i;
+
+    for (i = start; i < end; i++) {
+        const MemoryFileRecord *record = &cut->records[i];
+
+        if (record->op == MEMORY_FILE_WRITE) {
+            apply_some_sectors(image, record, rand);
+        } else if (record->op == MEMORY_FILE_TRUNCATE &&
+                   (uint64_t)record->offset < image->len &&
+                   g_rand_boolean(rand)) {
+            g_byte_array_set_size(image, record->offset);
+        }
+    }
+    return image;
+}
+
+START_TEST(cut_leaves_any_part_of_an_interval)
+{
+    Cut *cut = cut_new(&shapes[_i]);
+    GRand *rand = g_rand_new_with_seed(4711 + _i);
+    unsigned seen_new = 0;
+    size_t start = 0;
+    size_t end;
+    unsigned i;
+
+    for (end = 1; end <= cut->count; end++) {
+        if (cut->records[end - 1].op != MEMORY_FILE_FLUSH) {
+            continue;
+        }
+        for (i = 0; i < SUBSETS; i++) {
+            g_autoptr(GByteArray)
+                image = cut_at_random(cut, start, end - 1, rand);
+
+            seen_new += assert_state(cut, image, end - 1);
+        }
+        start = end;
+    }
+    /* In the second interval it is the toss of a coin. */
+    ck_assert_uint_gt(seen_new, SUBSETS / 4);
+    ck_assert_uint_lt(seen_new, SUBSETS * 3 / 4);
+    g_rand_free(rand);
+    cut_free(cut);
+}
+END_TEST
+
+/* QEMU finds nothing to complain of in what is left, not even a leak. */
+START_TEST(qemu_accepts_the_image)
+{
+    Cut *cut = cut_new(&shapes[_i]);
+    GRand *rand = g_rand_new_with_seed(_i);
+    size_t step = cut->count / 4;
+    size_t end;
+
+    for (end = step; end <= cut->count; end += step) {
+        g_autoptr(GByteArray) image = memory_file_replay(
+            cut->before->data, cut->before->len, cut->records, end);
+
+        ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
+    }
+    for (end = 0; end < 2; end++) {
+        g_autoptr(GByteArray)
+            image = cut_at_random(cut, 0, cut->save.records_written, rand);
+
+        ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
+    }
+    g_rand_free(rand);
+    cut_free(cut);
+}
+END_TEST
+
+/* Nobody needs to know the old image to go on after a cut. */
+START_TEST(save_succeeds_after_a_cut)
+{
+    Cut *cut = cut_new(&shapes[_i]);
+    size_t end;
+
+    for (end = 0; end <= cut->count; end += 3) {
+        g_autoptr(GByteArray) image = memory_file_replay(
+            cut->before->data, cut->before->len, cut->records, end);
+        g_autoptr(BlockFile) file = qcow2_fixture_file(image);
+        g_autoptr(GByteArray) content = NULL;
+        Qcow2FixtureSave save = { .name = "next", .seed = 5, .bytes = 3000 };
+
+        qcow2_fixture_must_save(file, &save);
+        content = qcow2_fixture_content(file);
+        qcow2_fixture_assert_sound(content);
+    }
+    cut_free(cut);
+}
+END_TEST
+
+static Suite *power_cut_suite(void)
+{
+    Suite *suite = suite_create("qcow2-power-cut");
+    TCase *tcase = tcase_create("qcow2-power-cut");
+    int count = G_N_ELEMENTS(shapes);
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, cut_after_every_operation, 0, count);
+    tcase_add_loop_test(tcase, cut_leaves_any_part_of_an_interval, 0, count);
+    tcase_add_loop_test(tcase, qemu_accepts_the_image, 0, count);
+    tcase_add_loop_test(tcase, save_succeeds_after_a_cut, 0, count);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(power_cut_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
