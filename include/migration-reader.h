@@ -37,11 +37,11 @@ typedef struct MigrationInfo {
     bool return_path;    /* the source waits for an answer (SHUT) */
     bool vm_clock_known; /* the `timer' section has passed */
     int64_t vm_clock_ns;
-    GPtrArray *blocks;      /* of MigrationBlock */
-    uint64_t data_pages;    /* RAM records with a whole or packed page */
-    uint64_t zero_pages;    /* RAM records of a page filled with one byte */
-    unsigned devices;       /* device sections; final when COMPLETE */
-    uint64_t stream_bytes;  /* length up to the end; final when COMPLETE */
+    GPtrArray *blocks;     /* of MigrationBlock */
+    uint64_t data_pages;   /* RAM records with a whole or packed page */
+    uint64_t zero_pages;   /* RAM records of a page filled with one byte */
+    unsigned devices;      /* device sections; final when COMPLETE */
+    uint64_t stream_bytes; /* length up to the end; final when COMPLETE */
 } MigrationInfo;
 
 MigrationReader *migration_reader_new(void);
@@ -60,7 +60,8 @@ bool migration_reader_feed(MigrationReader *reader, const void *data,
 /*
  * The input has ended. Returns true when the stream is complete, which is also
  * the phase from then on. Otherwise fills @errp (STREAM) with what was missing
- * at which offset.
+ * at which offset. A stream that ends right behind its end marker, or goes on
+ * with zeros only, is complete without a device description, as it is to QEMU.
  */
 bool migration_reader_finish(MigrationReader *reader, GError **errp);
 

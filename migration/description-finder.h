@@ -57,8 +57,8 @@ FinderEvent description_finder_advance(DescriptionFinder *finder,
 void description_finder_refute(DescriptionFinder *finder);
 
 /* The text of the open one, which is complete. */
-static inline const char *
-description_finder_text(const DescriptionFinder *finder, const StreamSpan *span)
+static inline const char *description_finder_text(
+    const DescriptionFinder *finder, const StreamSpan *span)
 {
     return (const char *)span->data + (finder->text - span->base);
 }

@@ -237,10 +237,7 @@ static const SectionFormat formats[] = {
       .version = 0,
       .step = storage_attributes_step },
     { .name = "pbs-state", .version = 1, .step = pbs_state_step },
-    { .name = "vfio",
-      .last_component = true,
-      .version = 1,
-      .step = vfio_step },
+    { .name = "vfio", .last_component = true, .version = 1, .step = vfio_step },
 };
 
 static StreamName last_component(StreamName name)

@@ -148,24 +148,26 @@ void region_note_clock(MigrationReader *reader, uint64_t payload,
     }
 }
 
-/* Sections that have ended tell the clock before the stream is complete. */
+static void note_clock_of(MigrationReader *reader, const ChainSection *section)
+{
+    if (section->type == STREAM_SECTION_FULL &&
+        strcmp(section->name, "timer") == 0) {
+        region_note_clock(reader, section->payload, section->version);
+    }
+}
+
+/*
+ * Sections that are followed by another tell the clock before the stream is
+ * complete. The last one has not ended for certain.
+ */
 static void region_note_ended(MigrationReader *reader)
 {
     OpaqueRegion *region = reader->opaque;
     const GArray *sections = region->chain->sections;
-    guint ended = sections->len;
 
-    if (ended > 0 && !region->chain->at_next) {
-        ended--;
-    }
-    for (; region->clocked < ended; region->clocked++) {
-        const ChainSection *section =
-            &g_array_index(sections, ChainSection, region->clocked);
-
-        if (section->type == STREAM_SECTION_FULL &&
-            strcmp(section->name, "timer") == 0) {
-            region_note_clock(reader, section->payload, section->version);
-        }
+    while (region->clocked + 1 < sections->len) {
+        note_clock_of(
+            reader, &g_array_index(sections, ChainSection, region->clocked++));
     }
 }
 
@@ -180,6 +182,9 @@ void region_note_sections(MigrationReader *reader, const SectionChain *chain)
             continue;
         }
         section->noted = true;
+        if (i + 1 < chain->sections->len || chain->at_next) {
+            note_clock_of(reader, section);
+        }
         if (section->type == STREAM_SECTION_FULL) {
             stream_devices_add(reader->devices, name.text, name.bytes,
                                section->instance);
@@ -221,12 +226,35 @@ ChainResult region_search(OpaqueRegion *region, const StreamSpan *span,
 }
 
 /*
+ * Does a description begin behind the end marker at @marker? As long as its
+ * header is not all there, nothing speaks against it; later the finder knows.
+ */
+static bool live_description_plausible(MigrationReader *reader, uint64_t marker,
+                                       uint64_t end)
+{
+    const OpaqueRegion *region = reader->opaque;
+    const DescriptionFinder *finder = &region->finder;
+    const uint8_t *header = region->bytes->data + (marker - region->base);
+
+    if (end <= marker + DESCRIPTION_HEADER_BYTES) {
+        return true;
+    }
+    if (load_be32(header + 2) > DESCRIPTION_MAX_BYTES &&
+        header[DESCRIPTION_HEADER_BYTES] == '{') {
+        stream_error(&reader->error, SNAP_ERROR_UNSUPPORTED, marker,
+                     "a device description of more than %d bytes",
+                     DESCRIPTION_MAX_BYTES);
+    }
+    return finder->open && finder->start <= marker;
+}
+
+/*
  * Can what the chain is at be the end marker, as far as the bytes up to @end
  * show? Behind it there is nothing, or zeros, or a description.
  */
-static bool live_end_plausible(OpaqueRegion *region, uint64_t end)
+static bool live_end_plausible(MigrationReader *reader, uint64_t end)
 {
-    const DescriptionFinder *finder = &region->finder;
+    OpaqueRegion *region = reader->opaque;
     const uint8_t *data = region->bytes->data;
     uint64_t marker = region->chain->next;
 
@@ -238,9 +266,7 @@ static bool live_end_plausible(OpaqueRegion *region, uint64_t end)
     if (end > marker + 1 &&
         data[marker + 1 - region->base] == STREAM_DESCRIPTION) {
         region->described = true;
-        /* Once all of its header is there, the finder has seen it. */
-        return end <= marker + DESCRIPTION_HEADER_BYTES ||
-               (finder->open && finder->start <= marker);
+        return live_description_plausible(reader, marker, end);
     }
     while (region->zeros < end && data[region->zeros - region->base] == 0) {
         region->zeros++;
@@ -289,7 +315,8 @@ static bool region_advance_chain(MigrationReader *reader, uint64_t end)
     /* Without footers the first header is all that can be looked at. */
     while (reader->footers != FOOTERS_OFF || chain->sections->len == 0) {
         result = section_chain_run(chain, &span);
-        if (result != CHAIN_END || live_end_plausible(region, end)) {
+        if (result != CHAIN_END || live_end_plausible(reader, end) ||
+            reader->error != NULL) {
             break;
         }
         live_end_reject(region);
@@ -304,9 +331,8 @@ static bool region_advance_chain(MigrationReader *reader, uint64_t end)
     }
     if (result == CHAIN_NONE) {
         region_fail(reader);
-        return false;
     }
-    return true;
+    return reader->error == NULL;
 }
 
 /* Drop the bytes in front of @offset. */
@@ -385,9 +411,8 @@ static void region_advance(MigrationReader *reader)
             region_span(region, region->base + region->bytes->len);
         uint64_t offset;
 
-        event = description_finder_advance(&region->finder, &span,
-                                           region->base + OPAQUE_MAX_BYTES,
-                                           &offset);
+        event = description_finder_advance(
+            &region->finder, &span, region->base + OPAQUE_MAX_BYTES, &offset);
         if (!region_advance_chain(reader, offset)) {
             return;
         }
@@ -430,8 +455,14 @@ bool opaque_region_finish(MigrationReader *reader)
         reader_complete(reader, region->chain->next + 1);
         return false;
     }
-    if (reader->phase != MIGRATION_PHASE_DEVICES &&
-        reader->footers != FOOTERS_OFF &&
+    if (reader->footers == FOOTERS_OFF && !region->live_end) {
+        stream_error(&reader->error, SNAP_ERROR_STREAM, span.end,
+                     "nothing shows whether the stream is complete: it has "
+                     "neither section footers nor a device description");
+        return false;
+    }
+    if (reader->footers != FOOTERS_OFF &&
+        reader->phase != MIGRATION_PHASE_DEVICES &&
         region_search(region, &span, 0, NULL, &way_out) == CHAIN_KNOWN) {
         region_close(reader, way_out);
         return true;
@@ -450,10 +481,6 @@ char *opaque_region_describe(const MigrationReader *reader)
     }
     if (last == NULL) {
         return g_strdup("in a section header");
-    }
-    if (reader->footers == FOOTERS_OFF) {
-        return g_strdup("in the devices; it has no section footers, so only a "
-                        "device description could show that it is complete");
     }
     section = section_describe(last->name, last->id);
     return g_strdup_printf("%s %s", region->chain->at_next ? "behind" : "in",

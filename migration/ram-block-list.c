@@ -98,8 +98,7 @@ static StepResult block_check(MigrationReader *reader,
     if (bytes > reader->ram.bytes_to_list || !is_aligned(bytes, page_size)) {
         return stream_error(
             &reader->error, SNAP_ERROR_STREAM, offset,
-            "RAM block '%s' of %" G_GUINT64_FORMAT
-            " bytes: %" G_GUINT64_FORMAT
+            "RAM block '%s' of %" G_GUINT64_FORMAT " bytes: %" G_GUINT64_FORMAT
             " are left of the total, and pages have at least "
             "%" G_GUINT64_FORMAT,
             escaped, bytes, reader->ram.bytes_to_list, page_size);

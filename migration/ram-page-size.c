@@ -11,6 +11,8 @@
  * when a number of records in a row make sense, or the section's end does; one
  * that fails is out. The guest chooses what is in its pages, so a size that is
  * rare must not win over a common one that fits: hence an order, and no vote.
+ * A size for which the bytes do not suffice is waited for, and is out when the
+ * input has ended.
  */
 #include "ram-records.h"
 
@@ -87,6 +89,7 @@ StepResult ram_page_size_infer(MigrationReader *reader, StreamCursor *cursor,
                                const RamRecord *first, uint32_t *page_size)
 {
     static const uint8_t likely_bits[] = { 12, 10, 13, 14, 16, 15, 11 };
+    bool short_of_bytes = false;
 
     for (size_t i = 0; i < G_N_ELEMENTS(likely_bits); i++) {
         StreamCursor ahead = *cursor;
@@ -98,10 +101,17 @@ StepResult ram_page_size_infer(MigrationReader *reader, StreamCursor *cursor,
             return STEP_DONE;
         case STEP_MORE:
             cursor->need = ahead.need;
-            return STEP_MORE;
+            if (!reader->input_ended) {
+                return STEP_MORE;
+            }
+            short_of_bytes = true;
+            break;
         case STEP_FAILED:
             break;
         }
+    }
+    if (short_of_bytes) {
+        return STEP_MORE;
     }
     return stream_error(&reader->error, SNAP_ERROR_STREAM,
                         reader_item_offset(reader, cursor),

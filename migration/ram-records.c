@@ -101,11 +101,11 @@ static StepResult ram_block_take(const MigrationReader *reader,
                             "a RAM record continues no block");
     }
     if (record->offset >= record->block->bytes) {
-        return stream_error(
-            errp, SNAP_ERROR_STREAM, stream_offset,
-            "a page at 0x%" PRIx64
-            " of RAM block '%s', which has 0x%" PRIx64 " bytes",
-            record->offset, record->block->name, record->block->bytes);
+        return stream_error(errp, SNAP_ERROR_STREAM, stream_offset,
+                            "a page at 0x%" PRIx64
+                            " of RAM block '%s', which has 0x%" PRIx64 " bytes",
+                            record->offset, record->block->name,
+                            record->block->bytes);
     }
     return STEP_DONE;
 }

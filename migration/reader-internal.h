@@ -128,9 +128,11 @@ struct MigrationReader {
     size_t carry_need;  /* a step with fewer bytes has been tried in vain */
     GByteArray *unread; /* taken, but to be parsed again before the carry */
 
+    bool input_ended; /* no more bytes will come */
+
     StepFunc *step;
     const char *place; /* where @step is in the stream, for messages */
-    uint64_t skip;      /* payload to pass over before @step */
+    uint64_t skip;     /* payload to pass over before @step */
 
     GHashTable *sections; /* id -> Section */
     const Section *section;
@@ -140,7 +142,7 @@ struct MigrationReader {
     uint32_t capabilities_left;
 
     RamState ram;
-    GPtrArray *devices; /* of StreamDevice: FULL sections that are certain */
+    GPtrArray *devices;   /* of StreamDevice: FULL sections that are certain */
     OpaqueRegion *opaque; /* NULL: the steps are in charge */
 };
 

@@ -74,11 +74,10 @@ StepResult reader_skip(MigrationReader *reader, const StreamCursor *cursor,
 
     if (!checked_add(reader->position + cursor->pos, bytes, &end) ||
         end > G_MAXINT64) {
-        return stream_error(&reader->error, SNAP_ERROR_STREAM,
-                            reader_item_offset(reader, cursor),
-                            "a length of %" G_GUINT64_FORMAT
-                            " bytes is beyond any stream",
-                            bytes);
+        return stream_error(
+            &reader->error, SNAP_ERROR_STREAM, reader->position + cursor->pos,
+            "a length of %" G_GUINT64_FORMAT " bytes is beyond any stream",
+            bytes);
     }
     reader->skip = bytes;
     return STEP_DONE;
@@ -362,13 +361,15 @@ static void reader_fail_short(MigrationReader *reader)
 
     if (reader->opaque != NULL) {
         place = section = opaque_region_describe(reader);
-    } else if (reader->step == ram_records_step && reader->skip > 0) {
+    } else if (reader->step == ram_records_step && reader->skip > 0 &&
+               reader->ram.block != NULL) {
         place = "in a page of RAM block ";
         name = reader->ram.block->name;
-    } else if (reader->section != NULL) {
+    } else if (reader->section != NULL &&
+               reader->step == reader->section->format->step) {
         place = "in ";
-        name = section = section_describe(reader->section->name,
-                                          reader->section->id);
+        name = section =
+            section_describe(reader->section->name, reader->section->id);
     }
     stream_error(&reader->error, SNAP_ERROR_STREAM,
                  reader->position + carry_bytes(reader),
@@ -377,6 +378,12 @@ static void reader_fail_short(MigrationReader *reader)
 
 bool migration_reader_finish(MigrationReader *reader, GError **errp)
 {
+    if (!reader_stopped(reader) && carry_bytes(reader) > 0) {
+        /* A step that wants to look ahead has to do with what there is. */
+        reader->input_ended = true;
+        reader->carry_need = 0;
+        reader_parse_all(reader, (const uint8_t *)"", 0);
+    }
     while (!reader_stopped(reader) && reader->opaque != NULL &&
            opaque_region_finish(reader)) {
         /* What seemed to be opaque to the end was not: parse the rest. */

@@ -15,15 +15,13 @@
 #include "stream-devices.h"
 
 /*
- * Bytes that all exhaustive searches of a stream may look at. 256 times what
- * an opaque region holds: some seconds at worst. Entering a section counts as
- * many bytes as its memory is worth.
+ * Bytes that the exhaustive searches of a region may look at: 64 times what a
+ * region holds, a second at worst. A stream that is not made to deceive needs
+ * one or two times its region. Entering a section counts as many bytes as its
+ * memory is worth.
  */
-#define CHAIN_MAX_WORK     (UINT64_C(4) << 30)
+#define CHAIN_MAX_WORK     (UINT64_C(1) << 30)
 #define CHAIN_SECTION_WORK 16384
-
-/* The part of the payload of section `timer' that is always there. */
-#define TIMER_PAYLOAD_BYTES 24
 
 static void chain_section_clear(gpointer opaque)
 {
@@ -157,9 +155,9 @@ static void chain_push(SectionChain *chain, const SectionHeader *header,
     ChainSection section = {
         .type = header->type,
         .id = header->id,
-        .name = known != NULL ? g_strdup(known->name)
-                              : g_strndup(header->name.text,
-                                          header->name.bytes),
+        .name = known != NULL
+                    ? g_strdup(known->name)
+                    : g_strndup(header->name.text, header->name.bytes),
         .instance = header->instance,
         .version = header->version,
         .payload = payload,
@@ -168,9 +166,6 @@ static void chain_push(SectionChain *chain, const SectionHeader *header,
 
     if (header->type == STREAM_SECTION_FULL) {
         chain->devices++;
-        if (strcmp(section.name, "timer") == 0) {
-            section.scan += TIMER_PAYLOAD_BYTES;
-        }
     }
     g_array_append_val(chain->sections, section);
 }
@@ -225,7 +220,8 @@ static ChainPlace chain_visit_end(const SectionChain *chain)
     }
     if (chain->end == 0 || chain->next != chain->end ||
         (chain->expected != NULL &&
-         chain->expected->len != chain->reader->devices->len + chain->devices)) {
+         chain->expected->len !=
+             chain->reader->devices->len + chain->devices)) {
         return PLACE_WRONG;
     }
     return PLACE_END;

@@ -144,8 +144,8 @@ static StepResult configuration_subsection_step(MigrationReader *reader,
         }
     }
     return configuration_failed(
-        reader, cursor, SNAP_ERROR_UNSUPPORTED,
-        "subsection", name, "of the configuration, or its version, is not known");
+        reader, cursor, SNAP_ERROR_UNSUPPORTED, "subsection", name,
+        "of the configuration, or its version, is not known");
 }
 
 StepResult stream_configuration_step(MigrationReader *reader,

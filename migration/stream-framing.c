@@ -62,8 +62,7 @@ StepResult stream_header_step(MigrationReader *reader, StreamCursor *cursor)
                             "is handled",
                             version, STREAM_VERSION);
     }
-    reader_next(reader, stream_after_header_step,
-                "behind the header");
+    reader_next(reader, stream_after_header_step, "behind the header");
     return STEP_DONE;
 }
 
@@ -119,8 +118,8 @@ static StepResult section_footer_step(MigrationReader *reader,
         return STEP_MORE;
     }
     if (reader->footers == FOOTERS_UNKNOWN) {
-        reader->footers =
-            type == STREAM_SECTION_FOOTER ? FOOTERS_ON : FOOTERS_OFF;
+        reader->footers = type == STREAM_SECTION_FOOTER ? FOOTERS_ON
+                                                        : FOOTERS_OFF;
     }
     if (reader->footers == FOOTERS_OFF) {
         goto out;
@@ -178,8 +177,7 @@ static StepResult section_start_step(MigrationReader *reader,
     name = stream_escape(header.name.text, header.name.bytes);
     if (header.version != format->version) {
         return stream_error(&reader->error, SNAP_ERROR_UNSUPPORTED, offset,
-                            "section '%s' of version %u", name,
-                            header.version);
+                            "section '%s' of version %u", name, header.version);
     }
     if (!section_register(reader, header.id, header.name, format)) {
         return stream_error(&reader->error, SNAP_ERROR_STREAM, offset,
