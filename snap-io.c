@@ -196,15 +196,26 @@ bool coroutine_fn aio_buffer_pool_drain(AioBufferPool *pool, GError **errp)
     return true;
 }
 
+typedef struct PumpIn {
+    const SnapInlet *inlet;
+    PipeEnd *from;
+} PumpIn;
+
 static bool coroutine_fn store_buffer(AioBuffer *buffer, void *opaque,
                                       GError **errp)
 {
-    const SnapInlet *inlet = opaque;
+    const PumpIn *pump = opaque;
+    const SnapInlet *inlet = pump->inlet;
     size_t padded = (buffer->bytes + inlet->unit - 1) & ~(inlet->unit - 1);
 
     memset(buffer->data + buffer->bytes, 0, padded - buffer->bytes);
-    return inlet->store(inlet->opaque, buffer->position, buffer->data, padded,
-                        errp);
+    if (!inlet->store(inlet->opaque, buffer->position, buffer->data, padded,
+                      errp)) {
+        /* The pump may be waiting for a source that has nothing to say. */
+        pipe_end_cancel(pump->from);
+        return false;
+    }
+    return true;
 }
 
 /*
@@ -222,7 +233,8 @@ static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
             pipe_end_read(from, to, pool->buffer_bytes - buffer->bytes);
 
         if (got < 0) {
-            snap_error_set_errno(errp, got, "cannot read the stream at %" PRIu64,
+            snap_error_set_errno(errp, got,
+                                 "cannot read the stream at %" PRIu64,
                                  buffer->position + buffer->bytes);
             return false;
         }
@@ -241,6 +253,7 @@ bool coroutine_fn snap_pump_in(AioBufferPool *pool, PipeEnd *from,
                                const SnapInlet *inlet, uint64_t *bytes,
                                GError **errp)
 {
+    PumpIn pump = { .inlet = inlet, .from = from };
     AioBuffer *buffer;
     bool end = false;
 
@@ -255,7 +268,7 @@ bool coroutine_fn snap_pump_in(AioBufferPool *pool, PipeEnd *from,
             break;
         }
         *bytes += buffer->bytes;
-        aio_buffer_pool_start(pool, buffer, store_buffer, (void *)inlet);
+        aio_buffer_pool_start(pool, buffer, store_buffer, &pump);
     }
     return aio_buffer_pool_drain(pool, errp);
 }
@@ -306,8 +319,8 @@ static SnapPumpResult coroutine_fn hand_on(const AioBuffer *buffer,
 }
 
 SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
-                                          const SnapOutlet *outlet,
-                                          PipeEnd *to, GError **errp)
+                                          const SnapOutlet *outlet, PipeEnd *to,
+                                          GError **errp)
 {
     SnapPumpResult result = SNAP_PUMP_DONE;
     uint64_t read_to = 0;

@@ -14,8 +14,9 @@ typedef struct Interrupt Interrupt;
 typedef void InterruptFunc(void *opaque);
 
 /*
- * Catch SIGINT, SIGTERM and SIGHUP until freed. @func(@opaque) is called from
- * the event loop at the first one.
+ * Catch SIGINT, SIGTERM and SIGHUP until freed, except those that our caller
+ * made us ignore. @func(@opaque) is called from the event loop at the first
+ * one.
  */
 Interrupt *interrupt_new(InterruptFunc *func, void *opaque);
 void interrupt_free(Interrupt *interrupt);

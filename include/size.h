@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 /*
- * Read "16G", "1.5M", "512", "0": a decimal number, perhaps with a fraction,
- * and one letter of BKMGTPE for powers of 1024; no letter is bytes. A part of
- * a byte is dropped. Returns false, with *@bytes untouched, for anything else
- * and for 8 EiB and more.
+ * Read "16G", "1.5M", "512", "0": a decimal number, perhaps with a fraction of
+ * up to 12 digits, and one letter of BKMGTPE for powers of 1024; no letter is
+ * bytes. A part of a byte is dropped. Returns false, with *@bytes untouched,
+ * for anything else and for 8 EiB and more.
  */
 bool size_parse(const char *text, uint64_t *bytes);
 

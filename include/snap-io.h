@@ -126,8 +126,8 @@ typedef enum SnapPumpResult {
  * `passed' when @to is NULL. Fills @errp unless DONE.
  */
 SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
-                                          const SnapOutlet *outlet,
-                                          PipeEnd *to, GError **errp);
+                                          const SnapOutlet *outlet, PipeEnd *to,
+                                          GError **errp);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AioBufferPool, aio_buffer_pool_free)
 

@@ -30,8 +30,8 @@ typedef struct SnapOptions {
 #define SNAP_MAX_DEPTH 32
 
 typedef struct SnapResult {
-    int signal;         /* stopped by this signal; 0: by none */
-    bool output_begun;  /* load: bytes have gone to standard output */
+    int signal;          /* stopped by this signal; 0: by none */
+    bool output_begun;   /* load: bytes have gone to standard output */
     GPtrArray *warnings; /* of char *: worth saying, though nothing failed */
 } SnapResult;
 
@@ -39,7 +39,6 @@ typedef struct SnapResult {
  * Carry out the command. Outside coroutines. Returns false and fills @errp;
  * the message names the file.
  */
-bool snap_handle(const SnapOptions *options, SnapResult *result,
-                 GError **errp);
+bool snap_handle(const SnapOptions *options, SnapResult *result, GError **errp);
 
 #endif /* SNAP_OPTIONS_H */

@@ -15,7 +15,7 @@ static const int caught_signals[] = { SIGINT, SIGTERM, SIGHUP };
 typedef struct Catch {
     Interrupt *interrupt;
     int signal;
-    guint source;
+    guint source; /* 0: not caught, because it was ignored */
 } Catch;
 
 struct Interrupt {
@@ -37,6 +37,15 @@ static gboolean on_signal(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* By nohup, or by a shell for what it runs in the background. */
+static bool is_ignored(int signal_number)
+{
+    struct sigaction action;
+
+    return sigaction(signal_number, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
 Interrupt *interrupt_new(InterruptFunc *func, void *opaque)
 {
     Interrupt *interrupt = g_new0(Interrupt, 1);
@@ -50,8 +59,11 @@ Interrupt *interrupt_new(InterruptFunc *func, void *opaque)
         *caught = (Catch){
             .interrupt = interrupt,
             .signal = caught_signals[i],
-            .source = g_unix_signal_add(caught_signals[i], on_signal, caught),
         };
+        if (!is_ignored(caught->signal)) {
+            caught->source =
+                g_unix_signal_add(caught->signal, on_signal, caught);
+        }
     }
     return interrupt;
 }
@@ -64,7 +76,9 @@ void interrupt_free(Interrupt *interrupt)
         return;
     }
     for (i = 0; i < G_N_ELEMENTS(caught_signals); i++) {
-        g_source_remove(interrupt->catches[i].source);
+        if (interrupt->catches[i].source) {
+            g_source_remove(interrupt->catches[i].source);
+        }
     }
     g_free(interrupt);
 }

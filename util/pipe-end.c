@@ -203,8 +203,8 @@ int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
 {
     *written = 0;
     while (*written < bytes && !end->cancelled) {
-        ssize_t put = write(end->fd, (const char *)buffer + *written,
-                            bytes - *written);
+        ssize_t put =
+            write(end->fd, (const char *)buffer + *written, bytes - *written);
         int ret;
 
         if (put >= 0) {
@@ -221,8 +221,7 @@ int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
 
 void pipe_end_narrow(PipeEnd *end)
 {
-    if (!end->narrow &&
-        fcntl(end->fd, F_SETPIPE_SZ, PIPE_BYTES_LEAST) >= 0) {
+    if (!end->narrow && fcntl(end->fd, F_SETPIPE_SZ, PIPE_BYTES_LEAST) >= 0) {
         end->narrow = true;
     }
 }

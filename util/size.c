@@ -42,8 +42,7 @@ static bool parse_fraction(const char **text, uint64_t *numerator,
         return true;
     }
     *text = start;
-    if (!parse_digits(text, numerator) ||
-        *text - start > MAX_FRACTION_DIGITS) {
+    if (!parse_digits(text, numerator) || *text - start > MAX_FRACTION_DIGITS) {
         return false;
     }
     for (; start < *text; start++) {
@@ -69,15 +68,31 @@ static bool parse_unit(const char *text, uint64_t *unit)
     return true;
 }
 
+/*
+ * @numerator / @scale < 1 of @unit, a power of two; a part of a byte is
+ * dropped. Bit by bit, because the product need not fit into 64 bits.
+ */
+static uint64_t fraction_of(uint64_t numerator, uint64_t scale, uint64_t unit)
+{
+    uint64_t part = 0;
+
+    for (; unit > 1; unit /= 2) {
+        numerator *= 2;
+        part = 2 * part + numerator / scale;
+        numerator %= scale;
+    }
+    return part;
+}
+
 bool size_parse(const char *text, uint64_t *bytes)
 {
-    uint64_t whole, numerator, scale, unit, part;
+    uint64_t whole, numerator, scale, unit;
 
     if (!parse_digits(&text, &whole) ||
         !parse_fraction(&text, &numerator, &scale) ||
         !parse_unit(text, &unit) || !checked_mul(whole, unit, &whole) ||
-        !checked_mul(numerator, unit, &part) ||
-        !checked_add(whole, part / scale, &whole) || whole > INT64_MAX) {
+        !checked_add(whole, fraction_of(numerator, scale, unit), &whole) ||
+        whole > INT64_MAX) {
         return false;
     }
     *bytes = whole;
@@ -86,8 +101,9 @@ bool size_parse(const char *text, uint64_t *bytes)
 
 char *size_format(uint64_t bytes)
 {
-    static const char *const units[] = { "",   "Ki", "Mi", "Gi",
-                                         "Ti", "Pi", "Ei" };
+    static const char *const units[] = {
+        "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"
+    };
     unsigned unit = 0;
     double value = bytes;
 
