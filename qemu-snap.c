@@ -97,8 +97,7 @@ static const struct {
 
 static const char *const commands[] = { "save", "load", "list", "inspect" };
 
-static bool invalid(GError **errp, const char *format, ...)
-    G_GNUC_PRINTF(2, 3);
+static bool invalid(GError **errp, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 static bool invalid(GError **errp, const char *format, ...)
 {
@@ -185,8 +184,8 @@ static bool parse_output(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
-static bool parse_option(int option, const char *argument,
-                         SnapOptions *options, GError **errp)
+static bool parse_option(int option, const char *argument, SnapOptions *options,
+                         GError **errp)
 {
     switch (option) {
     case 'n':
@@ -354,8 +353,7 @@ static void die_of(int signal_number)
     raise(signal_number);
 }
 
-static void print_warnings(const SnapOptions *options,
-                           const SnapResult *result)
+static void print_warnings(const SnapOptions *options, const SnapResult *result)
 {
     guint i;
 

@@ -170,8 +170,8 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
     if (!pool) {
         return SNAP_PUMP_FAILED;
     }
-    out.vmstate = qcow2_vmstate_reader_open(streaming->image,
-                                            streaming->snapshot, errp);
+    out.vmstate =
+        qcow2_vmstate_reader_open(streaming->image, streaming->snapshot, errp);
     if (!out.vmstate) {
         return SNAP_PUMP_FAILED;
     }

@@ -67,7 +67,7 @@ typedef struct SnapStreaming {
     struct Progress *progress;
     void (*before_last)(void *opaque);
     void *opaque;
-    uint64_t passed; /* out: bytes that reached their destination */
+    uint64_t passed;      /* out: bytes that reached their destination */
     GError *stream_error; /* out: what @reader had to say; the caller frees */
 } SnapStreaming;
 
@@ -79,8 +79,7 @@ void snap_print_snapshots(const GPtrArray *snapshots);
 void snap_print_list_json(const SnapOptions *options, const Qcow2Image *image);
 void snap_print_image(const SnapOptions *options, const SnapImage *image);
 void snap_print_image_json(const SnapOptions *options, const SnapImage *image);
-void snap_print_state(const Qcow2Snapshot *snapshot,
-                      const MigrationInfo *info);
+void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info);
 void snap_print_state_json(const Qcow2Snapshot *snapshot,
                            const MigrationInfo *info);
 

@@ -36,9 +36,9 @@ static bool judge(const SnapOptions *options, SnapStreaming *streaming,
                   SnapPumpResult pumped, GError *error, SnapResult *result,
                   GError **errp)
 {
-    bool complete = !streaming->stream_error &&
-                    migration_reader_finish(streaming->reader,
-                                            &streaming->stream_error);
+    bool complete =
+        !streaming->stream_error &&
+        migration_reader_finish(streaming->reader, &streaming->stream_error);
 
     if (pumped == SNAP_PUMP_DONE) {
         if (!complete && !options->raw) {
@@ -58,8 +58,8 @@ static bool judge(const SnapOptions *options, SnapStreaming *streaming,
     if (pumped == SNAP_PUMP_READER_GONE) {
         g_error_free(error);
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_IO,
-                    "the reader closed the pipe after %" PRIu64
-                    " of %" PRIu64 " bytes",
+                    "the reader closed the pipe after %" PRIu64 " of %" PRIu64
+                    " bytes",
                     streaming->passed, streaming->snapshot->vm_state_size);
         return false;
     }
@@ -120,8 +120,8 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
         return false;
     }
     to = pipe_end_new_writer(STDOUT_FILENO, errp);
-    if (!to || !snap_image_open(options, HOST_FILE_CACHE_AUTOMATIC, &image,
-                                errp)) {
+    if (!to ||
+        !snap_image_open(options, HOST_FILE_CACHE_AUTOMATIC, &image, errp)) {
         return false;
     }
     loaded = load(options, &image, to, result, errp);

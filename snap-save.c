@@ -106,8 +106,7 @@ static bool coroutine_fn begin(Save *save, SnapResult *result, GError **errp)
     }
     name = save->options->name ? g_strdup(save->options->name)
                                : default_name(save->image.qcow2);
-    save->writer =
-        qcow2_snapshot_writer_begin(save->image.qcow2, name, errp);
+    save->writer = qcow2_snapshot_writer_begin(save->image.qcow2, name, errp);
     if (!save->writer) {
         return false;
     }
@@ -174,8 +173,7 @@ static bool coroutine_fn reserve(void *opaque, uint64_t end, GError **errp)
 }
 
 static bool coroutine_fn store(void *opaque, uint64_t position,
-                               const uint8_t *data, size_t bytes,
-                               GError **errp)
+                               const uint8_t *data, size_t bytes, GError **errp)
 {
     Save *save = opaque;
 
@@ -183,8 +181,7 @@ static bool coroutine_fn store(void *opaque, uint64_t position,
                                         errp);
 }
 
-static bool coroutine_fn take_stream(Save *save, uint64_t *bytes,
-                                     GError **errp)
+static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
 {
     g_autoptr(AioBufferPool) pool =
         aio_buffer_pool_new(SNAP_BUFFER_BYTES, save->options->depth, errp);
@@ -282,8 +279,8 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     save.from = from;
     save.reader = migration_reader_new();
     save.progress = progress_new(options->progress, 0);
-    saved = begin(&save, result, errp) &&
-            take_stream(&save, &bytes, errp) && commit(&save, bytes, errp);
+    saved = begin(&save, result, errp) && take_stream(&save, &bytes, errp) &&
+            commit(&save, bytes, errp);
     answer(&save, saved);
     finish(&save, saved);
     if (!saved) {

@@ -61,5 +61,5 @@ echo '    ...'
 last_words second 1
 qemu_quit second
 
-say "Not one tick is missing, and $(guest_passes second) passes over the memory" \
-    'found every byte.'
+say "Not one tick is missing, and $(guest_passes second) passes over the" \
+    'memory found every byte.'

@@ -19,8 +19,9 @@ give_up()
     exit 1
 }
 
-command -v dpkg-query > /dev/null && command -v apt-get > /dev/null ||
+if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
     give_up 'This system has no apt.'
+fi
 
 missing=
 for package in $packages; do

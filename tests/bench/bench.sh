@@ -72,7 +72,7 @@ timed()
         '{ seconds: ($us / 1e6) }'
 }
 
-cc -O2 -o measure "$TOP/tests/bench/measure.c"
+${CC:-cc} -O2 -o measure "$TOP/tests/bench/measure.c"
 new_guest "$size" $((size + 16))
 guest_start source
 qemu_wait_serial source '^ready' $PATIENCE

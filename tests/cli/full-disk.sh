@@ -8,6 +8,9 @@
 if [ -z "${IN_NAMESPACE:-}" ]; then
     user=-r
     [ "$(id -u)" != 0 ] || user=
+    # In a chroot there is no root mount to make private.
+    # shellcheck disable=SC2086
+    unshare $user -m true 2> /dev/null || user+=' --propagation unchanged'
     # shellcheck disable=SC2086
     IN_NAMESPACE=1 exec unshare $user -m bash "$0"
 fi

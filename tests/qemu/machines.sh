@@ -11,7 +11,8 @@ new_guest 4 16
 boot='-drive file=guest.img,format=raw,if=virtio,readonly=on'
 devices='-netdev hubport,id=a,hubid=0 -device virtio-net-pci,netdev=a,romfile=
     -netdev hubport,id=b,hubid=0 -device e1000,netdev=b,romfile=
-    -device virtio-serial-pci -device virtio-scsi-pci -device qemu-xhci -device usb-tablet -vga std'
+    -device virtio-serial-pci -device virtio-scsi-pci
+    -device qemu-xhci -device usb-tablet -vga std'
 
 # carry_on ARGUMENTS...; $raw is an option of both commands.
 raw=
