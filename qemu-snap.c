@@ -6,6 +6,7 @@
  * messages and an exit status. The only file that prints errors and exits.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "printable.h"
 #include "size.h"
 #include "snap-error.h"
 #include "snap-options.h"
@@ -290,6 +292,24 @@ static bool parse_operands(char **operands, int count, SnapOptions *options,
     return true;
 }
 
+/*
+ * What getopt_long() did not like: a letter, which may stand among others, or
+ * a long option, which it may know but not with an argument.
+ */
+static bool refuse_option(char **argv, GError **errp)
+{
+    const char *word = argv[optind - 1];
+
+    if (optopt == 0) {
+        return invalid(errp, "unknown option '%s'", word);
+    }
+    if (strncmp(word, "--", 2) == 0) {
+        return invalid(errp, "option '--%s' takes no argument",
+                       option_name(optopt));
+    }
+    return invalid(errp, "unknown option '-%c'", optopt);
+}
+
 /* *@only_text is set when --help or --version has been served. */
 static bool parse_command_line(int argc, char **argv, SnapOptions *options,
                                bool *only_text, GError **errp)
@@ -314,7 +334,7 @@ static bool parse_command_line(int argc, char **argv, SnapOptions *options,
             return invalid(errp, "option '%s' needs an argument",
                            argv[optind - 1]);
         case '?':
-            return invalid(errp, "unknown option '%s'", argv[optind - 1]);
+            return refuse_option(argv, errp);
         default:
             if (!parse_option(option, optarg, options, errp)) {
                 return false;
@@ -353,13 +373,40 @@ static void die_of(int signal_number)
     raise(signal_number);
 }
 
+/* One line, whatever is in the names that it repeats. */
+static void print_line(const char *text)
+{
+    g_autofree char *safe = printable(text);
+
+    fprintf(stderr, PROGRAM ": %s\n", safe);
+}
+
 static void print_warnings(const SnapOptions *options, const SnapResult *result)
 {
     guint i;
 
     for (i = 0; i < result->warnings->len && !options->quiet; i++) {
-        fprintf(stderr, PROGRAM ": %s: warning: %s\n", options->image,
-                (const char *)g_ptr_array_index(result->warnings, i));
+        g_autofree char *line = g_strdup_printf(
+            "%s: warning: %s", options->image,
+            (const char *)g_ptr_array_index(result->warnings, i));
+
+        print_line(line);
+    }
+}
+
+/*
+ * Whoever started us may have closed a standard descriptor. The image must not
+ * become it: something is going to be read from it or printed to it.
+ */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
     }
 }
 
@@ -376,6 +423,7 @@ int main(int argc, char **argv)
     bool only_text = false;
     bool done;
 
+    fill_standard_descriptors();
     /* A reader that closes its pipe is an event, not a reason to die. */
     signal(SIGPIPE, SIG_IGN);
     /* And a limit on file sizes is an error of the write that meets it. */
@@ -383,7 +431,7 @@ int main(int argc, char **argv)
     done = parse_command_line(argc, argv, &options, &only_text, &error) &&
            (only_text || snap_handle(&options, &result, &error));
     print_warnings(&options, &result);
-    if (done && fflush(stdout) != 0) {
+    if (done && (fflush(stdout) != 0 || ferror(stdout))) {
         g_set_error(&error, SNAP_ERROR, SNAP_ERROR_IO,
                     "cannot write to standard output: %s", g_strerror(errno));
         done = false;
@@ -395,6 +443,6 @@ int main(int argc, char **argv)
     if (result.signal) {
         die_of(result.signal);
     }
-    fprintf(stderr, PROGRAM ": %s\n", error->message);
+    print_line(error->message);
     return EXIT_FAILURE;
 }

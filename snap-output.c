@@ -12,26 +12,9 @@
 #include <json-glib/json-glib.h>
 
 #include "checked.h"
+#include "printable.h"
 #include "size.h"
 #include "snap-internal.h"
-
-/*
- * Text from an image for a terminal: control characters, which could do
- * anything there, become \xNN. Everything else stays as it is. Free it.
- */
-static char *printable(const char *text)
-{
-    g_autoptr(GString) safe = g_string_new(NULL);
-
-    for (; *text; text++) {
-        if (g_ascii_iscntrl(*text)) {
-            g_string_append_printf(safe, "\\x%02x", (unsigned char)*text);
-        } else {
-            g_string_append_c(safe, *text);
-        }
-    }
-    return g_string_free(g_steal_pointer(&safe), FALSE);
-}
 
 static void print_snapshot(const Qcow2Snapshot *snapshot)
 {
