@@ -108,14 +108,17 @@ void aio_buffer_pool_put(AioBufferPool *pool, AioBuffer *buffer)
     coroutine_queue_wake_all(&pool->changed);
 }
 
-void aio_buffer_pool_fail(AioBufferPool *pool, GError *error)
+bool aio_buffer_pool_fail(AioBufferPool *pool, GError *error)
 {
-    if (pool->error) {
-        g_error_free(error);
-    } else {
+    bool first = !pool->error;
+
+    if (first) {
         pool->error = error;
+    } else {
+        g_error_free(error);
     }
     coroutine_queue_wake_all(&pool->changed);
+    return first;
 }
 
 static void coroutine_fn aio_task_entry(void *opaque)
@@ -282,11 +285,15 @@ static bool coroutine_fn fetch_buffer(AioBuffer *buffer, void *opaque,
                          buffer->bytes, errp);
 }
 
-/* Keep all free buffers reading ahead from *@position on. */
-static void read_ahead(AioBufferPool *pool, uint64_t *position, uint64_t end,
+/*
+ * Keep all free buffers reading ahead from *@position on. Returns whether any
+ * was started.
+ */
+static bool read_ahead(AioBufferPool *pool, uint64_t *position, uint64_t end,
                        const SnapOutlet *outlet)
 {
     AioBuffer *buffer;
+    bool started = false;
 
     while (*position < end && (buffer = aio_buffer_pool_try_get(pool))) {
         buffer->position = *position;
@@ -294,7 +301,9 @@ static void read_ahead(AioBufferPool *pool, uint64_t *position, uint64_t end,
         *position += buffer->bytes;
         aio_buffer_pool_start_in_order(pool, buffer, fetch_buffer,
                                        (void *)outlet);
+        started = true;
     }
+    return started;
 }
 
 static SnapPumpResult coroutine_fn hand_on(const AioBuffer *buffer,
@@ -330,7 +339,13 @@ SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
         AioBuffer *buffer;
         GError *error = NULL;
 
-        read_ahead(pool, &read_to, bytes, outlet);
+        /*
+         * Let the new requests go out before anything else is done: where the
+         * stream never makes us wait, nothing else would.
+         */
+        if (read_ahead(pool, &read_to, bytes, outlet)) {
+            event_loop_yield();
+        }
         buffer = aio_buffer_pool_next(pool);
         if (!buffer) {
             result = SNAP_PUMP_FAILED;
@@ -342,8 +357,9 @@ SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
         }
         result = hand_on(buffer, outlet, to, &error);
         aio_buffer_pool_put(pool, buffer);
-        if (error) {
-            aio_buffer_pool_fail(pool, error);
+        if (error && !aio_buffer_pool_fail(pool, error)) {
+            /* A read had failed before. */
+            result = SNAP_PUMP_FAILED;
         }
     }
     if (!aio_buffer_pool_drain(pool, errp) && result == SNAP_PUMP_DONE) {

@@ -100,7 +100,7 @@ static bool coroutine_fn load(const SnapOptions *options,
     result->output_begun = streaming.passed > 0;
     loaded = judge(options, &streaming, pumped, error, result, errp);
     g_clear_error(&streaming.stream_error);
-    if (!loaded) {
+    if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);
     }
     return loaded;

@@ -244,16 +244,14 @@ static void cancel(void *opaque)
     pipe_end_cancel(opaque);
 }
 
-/* Close everything; a snapshot that was not committed leaves no trace. */
-static void coroutine_fn finish(Save *save, bool saved)
+/* Close the image; a snapshot that was not committed leaves no trace. */
+static void coroutine_fn close_image(Save *save, bool saved)
 {
     qcow2_snapshot_writer_end(save->writer);
     if (save->created && !saved) {
         unlink(save->options->image);
     }
     snap_image_close(&save->image);
-    progress_free(save->progress);
-    migration_reader_free(save->reader);
 }
 
 bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
@@ -281,9 +279,12 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     save.progress = progress_new(options->progress, 0);
     saved = begin(&save, result, errp) && take_stream(&save, &bytes, errp) &&
             commit(&save, bytes, errp);
+    /* Before the answer: a source that goes on at once wants the lock. */
+    close_image(&save, saved);
     answer(&save, saved);
-    finish(&save, saved);
-    if (!saved) {
+    progress_free(save.progress);
+    migration_reader_free(save.reader);
+    if (!saved && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);
     }
     return saved;

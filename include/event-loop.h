@@ -32,6 +32,9 @@ void event_loop_start(CoroutineFunc *func, void *opaque);
  */
 void event_loop_wake(Coroutine *co);
 
+/* Let everything else have its turn, requests be submitted, then go on. */
+void coroutine_fn event_loop_yield(void);
+
 /*
  * Wait until @fd is ready for @condition (G_IO_IN or G_IO_OUT; errors and
  * hang-up count as ready). @timeout_ms: -1 waits for ever. Yields.

@@ -31,7 +31,7 @@ typedef enum SnapError {
 /*
  * Fill @errp for @error, a negative errno, with the printf-style text and the
  * system's words for it. ENOSPC, EDQUOT and EFBIG become NO_SPACE, ENOENT
- * NOT_FOUND, EEXIST EXISTS, everything else IO.
+ * NOT_FOUND, EEXIST EXISTS, ECANCELED INTERRUPTED, everything else IO.
  */
 void snap_error_set_errno(GError **errp, int error, const char *format, ...)
     G_GNUC_PRINTF(3, 4);

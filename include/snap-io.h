@@ -64,8 +64,11 @@ void aio_buffer_pool_start_in_order(AioBufferPool *pool, AioBuffer *buffer,
  */
 AioBuffer *coroutine_fn aio_buffer_pool_next(AioBufferPool *pool);
 
-/* Note a failure of the user's own; the first one counts. Takes @error. */
-void aio_buffer_pool_fail(AioBufferPool *pool, GError *error);
+/*
+ * Note a failure of the user's own; the first one counts. Takes @error.
+ * Returns whether it is the first.
+ */
+bool aio_buffer_pool_fail(AioBufferPool *pool, GError *error);
 
 /*
  * Wait until nothing is in flight. Returns false and fills @errp when anything

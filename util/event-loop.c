@@ -263,6 +263,12 @@ void event_loop_wake(Coroutine *co)
     g_ptr_array_add(event_loop_current()->ready, co);
 }
 
+void coroutine_fn event_loop_yield(void)
+{
+    event_loop_wake(coroutine_self());
+    coroutine_yield();
+}
+
 bool coroutine_fn event_loop_wait_fd(int fd, GIOCondition condition,
                                      int timeout_ms)
 {

@@ -207,9 +207,12 @@ int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
             write(end->fd, (const char *)buffer + *written, bytes - *written);
         int ret;
 
-        if (put >= 0) {
+        if (put > 0) {
             *written += put;
             continue;
+        }
+        if (put == 0) {
+            return -EIO;
         }
         ret = wait_or_fail(end, errno);
         if (ret < 0) {

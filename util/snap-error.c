@@ -25,6 +25,8 @@ static SnapError snap_error_from_errno(int error)
         return SNAP_ERROR_NOT_FOUND;
     case EEXIST:
         return SNAP_ERROR_EXISTS;
+    case ECANCELED:
+        return SNAP_ERROR_INTERRUPTED;
     default:
         return SNAP_ERROR_IO;
     }

@@ -13,13 +13,6 @@
 
 #include "event-loop.h"
 
-/* Let everybody else have a turn. */
-static void coroutine_fn pass(void)
-{
-    event_loop_wake(coroutine_self());
-    coroutine_yield();
-}
-
 /* One that writes its letter into the story, with a turn between. */
 typedef struct Narrator {
     GString *story;
@@ -33,7 +26,7 @@ static void coroutine_fn narrate(void *opaque)
 
     for (unsigned i = 0; i < narrator->times; i++) {
         g_string_append_c(narrator->story, narrator->letter);
-        pass();
+        event_loop_yield();
     }
 }
 
@@ -46,7 +39,7 @@ static void coroutine_fn run_narrators(void *opaque)
     }
     g_string_append_c(narrators->story, '(');
     for (unsigned i = 0; i < 5; i++) {
-        pass();
+        event_loop_yield();
     }
     g_string_append_c(narrators->story, ')');
 }
@@ -95,7 +88,7 @@ static void coroutine_fn crowd_member(void *opaque)
     coroutine_queue_wait(&crowd->start);
     crowd->waiting--;
     for (unsigned i = 0; i < 10; i++) {
-        pass();
+        event_loop_yield();
     }
     crowd->finished++;
 }
@@ -110,14 +103,14 @@ static void coroutine_fn run_crowd(void *opaque)
     for (unsigned i = 0; i < MEMBERS; i++) {
         event_loop_start(crowd_member, &crowd);
     }
-    pass();
+    event_loop_yield();
     ck_assert_uint_eq(crowd.waiting, MEMBERS);
     coroutine_queue_wake_all(&crowd.start);
     ck_assert_uint_eq(crowd.waiting, MEMBERS);
-    pass();
+    event_loop_yield();
     ck_assert_uint_eq(crowd.waiting, 0);
     while (crowd.finished < MEMBERS) {
-        pass();
+        event_loop_yield();
     }
 }
 
@@ -156,7 +149,7 @@ static void coroutine_fn write_later(void *opaque)
     PipeTest *test = opaque;
 
     for (unsigned i = 0; i < 3; i++) {
-        pass();
+        event_loop_yield();
         test->turns++;
     }
     ck_assert_int_eq(write(test->write_fd, "x", 1), 1);
@@ -285,7 +278,7 @@ static void coroutine_fn stay_busy(void *opaque)
     PipeTest *test = opaque;
 
     while (!test->over) {
-        pass();
+        event_loop_yield();
         test->turns++;
     }
 }
@@ -303,8 +296,8 @@ static void coroutine_fn wait_beside_the_busy(void *opaque)
         ck_assert_uint_le(test->turns - turns, 10);
     }
     test->over = true;
-    pass();
-    pass();
+    event_loop_yield();
+    event_loop_yield();
 }
 
 /* Coroutines that are always ready do not keep a descriptor waiting. */
@@ -389,14 +382,14 @@ static void coroutine_fn run_turnstile(void *opaque)
     for (unsigned i = 0; i < 3; i++) {
         event_loop_start(pass_turnstile, turnstile);
     }
-    pass();
+    event_loop_yield();
     coroutine_queue_wake_all(&turnstile->queue);
-    pass();
+    event_loop_yield();
     /* Those who have come back to wait are not woken by the same call. */
     ck_assert_str_eq(turnstile->story->str, "abc");
     ck_assert_uint_eq(g_queue_get_length(&turnstile->queue.waiters), 3);
     coroutine_queue_wake_all(&turnstile->queue);
-    pass();
+    event_loop_yield();
     ck_assert_str_eq(turnstile->story->str, "abcabc");
     ck_assert(g_queue_is_empty(&turnstile->queue.waiters));
 }
@@ -428,8 +421,8 @@ static void coroutine_fn visit_room(void *opaque)
         ck_assert_uint_eq(room->inside, 0);
         room->inside++;
         g_string_append_c(room->story, me);
-        pass();
-        pass();
+        event_loop_yield();
+        event_loop_yield();
         room->inside--;
         coroutine_mutex_unlock(&room->door);
     }
@@ -444,7 +437,7 @@ static void coroutine_fn run_room(void *opaque)
         event_loop_start(visit_room, room);
     }
     while (room->left < 3) {
-        pass();
+        event_loop_yield();
     }
     ck_assert(!room->door.locked);
 }

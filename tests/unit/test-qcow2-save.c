@@ -213,69 +213,6 @@ START_TEST(refcount_width)
 }
 END_TEST
 
-/* 4096 clusters of 512 bytes fit into one cluster of refcount table. */
-START_TEST(refcount_table_grows)
-{
-    Qcow2FixtureOptions options = {
-        .cluster_bits = 9,
-        .refcount_bits = 64,
-        .disk_size = 65536,
-        .l2 = { "dcczZ.d", "Zc" },
-    };
-    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
-    g_autofree char *digest = qcow2_fixture_disk_digest(&options);
-    Qcow2FixtureSave saves[] = {
-        { .name = "small", .seed = 1, .bytes = 1000 },
-        { .name = "big", .seed = 2, .bytes = 3000001 },
-        { .name = "again", .seed = 3, .bytes = 100000 },
-    };
-    g_autoptr(GByteArray)
-        result = save_all(image, saves, G_N_ELEMENTS(saves), digest);
-    Qcow2FixtureHeader header;
-
-    qcow2_fixture_header(result, &header);
-    ck_assert_uint_gt(header.refcount_table_entries, 64);
-    ck_assert_int_eq(qcow2_fixture_qemu_img_check(result), 0);
-}
-END_TEST
-
-/*
- * Streams that end just before, at, and just behind where the refcounts, which
- * are written last, need one more block, and in the second round a longer
- * table.
- */
-START_TEST(refcounts_at_every_length)
-{
-    Qcow2FixtureOptions options = {
-        .cluster_bits = 9,
-        .refcount_bits = 64,
-        .disk_size = 1000,
-        .l2 = { "dd" },
-    };
-    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
-    uint64_t entries[2] = { 0 };
-    unsigned clusters;
-
-    for (clusters = 1; clusters < 140; clusters++) {
-        g_autoptr(BlockFile) file = qcow2_fixture_file(image);
-        g_autoptr(GByteArray) content = NULL;
-        Qcow2FixtureSave save = {
-            .name = "s",
-            .bytes = (3820 * _i + clusters) * 512,
-        };
-        Qcow2FixtureHeader header;
-
-        qcow2_fixture_must_save(file, &save);
-        content = qcow2_fixture_content(file);
-        qcow2_fixture_assert_sound(content);
-        qcow2_fixture_header(content, &header);
-        entries[clusters > 1] = header.refcount_table_entries;
-    }
-    ck_assert_uint_eq(entries[0], 64);
-    ck_assert_uint_eq(entries[1], _i == 0 ? 64 : 128);
-}
-END_TEST
-
 /* Disk space that was taken and not needed is given back. */
 START_TEST(file_ends_with_its_last_cluster)
 {
@@ -321,8 +258,6 @@ static Suite *save_suite(void)
     tcase_add_loop_test(tcase, created_image_of_an_odd_size, 9, 22);
     tcase_add_loop_test(tcase, built_image, 0, G_N_ELEMENTS(shapes));
     tcase_add_loop_test(tcase, refcount_width, 0, 6);
-    tcase_add_test(tcase, refcount_table_grows);
-    tcase_add_loop_test(tcase, refcounts_at_every_length, 0, 2);
     tcase_add_test(tcase, file_ends_with_its_last_cluster);
     tcase_add_test(tcase, garbage_behind_the_end_is_ignored);
     suite_add_tcase(suite, tcase);

@@ -20,7 +20,7 @@ static const struct {
     { -EPERM, SNAP_ERROR_IO },        { -EACCES, SNAP_ERROR_IO },
     { -EAGAIN, SNAP_ERROR_IO },       { -ENOMEM, SNAP_ERROR_IO },
     { -EBADF, SNAP_ERROR_IO },        { -EPIPE, SNAP_ERROR_IO },
-    { -EROFS, SNAP_ERROR_IO },        { -ECANCELED, SNAP_ERROR_IO },
+    { -EROFS, SNAP_ERROR_IO },        { -ECANCELED, SNAP_ERROR_INTERRUPTED },
     { -99999, SNAP_ERROR_IO },
 };
 

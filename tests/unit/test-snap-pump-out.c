@@ -61,6 +61,7 @@ typedef struct PumpOut {
     size_t read_at_most;   /* then the reader goes away */
     bool reads;            /* there is a reader, not only a pipe */
     bool closes_first;     /* the reader goes away before anything */
+    bool leaves_on_error;  /* the reader goes away when a fetch fails */
     unsigned cancel_after; /* turns of the loop; 0: never */
 
     /* What came of it. */
@@ -83,6 +84,14 @@ typedef struct PumpOut {
     unsigned helpers; /* coroutines beside the pump */
 } PumpOut;
 
+static void close_reader(PumpOut *test)
+{
+    if (test->read_fd >= 0) {
+        close(test->read_fd);
+        test->read_fd = -1;
+    }
+}
+
 static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
                                size_t bytes, GError **errp)
 {
@@ -101,6 +110,9 @@ static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
         pass();
     }
     test->in_flight--;
+    if (fails && test->leaves_on_error) {
+        close_reader(test);
+    }
     if (fails) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED, "no fetching");
         return false;
@@ -134,14 +146,6 @@ static void passed(void *opaque, const uint8_t *data, size_t bytes)
 
     ck_assert_uint_eq(count_wrong(data, test->passed, bytes), 0);
     test->passed += bytes;
-}
-
-static void close_reader(PumpOut *test)
-{
-    if (test->read_fd >= 0) {
-        close(test->read_fd);
-        test->read_fd = -1;
-    }
 }
 
 static void coroutine_fn run_reader(void *opaque)
@@ -414,6 +418,23 @@ START_TEST(failure_to_fetch_with_a_slow_reader)
 }
 END_TEST
 
+/* What failed first is what is reported, also if the pipe breaks then. */
+START_TEST(failure_to_fetch_before_the_reader_leaves)
+{
+    PumpOut *test = pump_out_new(depths[_i], STREAM_MAX);
+
+    /* The pipe holds 256 buffers; the pump waits to write the next one. */
+    test->reads = false;
+    test->fail_at = 256 + depths[_i];
+    test->leaves_on_error = true;
+    pump_out_run(test);
+    ck_assert_int_eq(test->result, SNAP_PUMP_FAILED);
+    ck_assert_str_eq(test->error->message, "no fetching");
+    ck_assert_uint_eq(test->passed, 256 * BUFFER_BYTES);
+    pump_out_free(test);
+}
+END_TEST
+
 static void assert_reader_gone(const PumpOut *test)
 {
     ck_assert_int_eq(test->result, SNAP_PUMP_READER_GONE);
@@ -504,7 +525,8 @@ START_TEST(cancelled_while_waiting)
         test->cancel_after = turns;
         pump_out_run(test);
         ck_assert_int_eq(test->result, SNAP_PUMP_FAILED);
-        ck_assert(g_error_matches(test->error, SNAP_ERROR, SNAP_ERROR_IO));
+        ck_assert(
+            g_error_matches(test->error, SNAP_ERROR, SNAP_ERROR_INTERRUPTED));
         ck_assert_ptr_nonnull(
             strstr(test->error->message, g_strerror(ECANCELED)));
         ck_assert_uint_eq(test->before_last_calls, 0);
@@ -543,6 +565,9 @@ static Suite *snap_pump_out_suite(void)
     tcase_add_loop_test(tcase, to_a_file, 0, all);
     tcase_add_loop_test(tcase, failure_to_fetch, 0, all);
     tcase_add_loop_test(tcase, failure_to_fetch_with_a_slow_reader, 0, all);
+    /* With one buffer nothing is fetched while the pump waits. */
+    tcase_add_loop_test(tcase, failure_to_fetch_before_the_reader_leaves, 1,
+                        all);
     tcase_add_loop_test(tcase, reader_goes_away, 0, all);
     tcase_add_loop_test(tcase, reader_is_gone_from_the_start, 0, all);
     tcase_add_loop_test(tcase, reader_of_a_socket_goes_away, 0, all);
