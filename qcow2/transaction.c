@@ -288,6 +288,7 @@ bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
                                              uint64_t *offset, GError **errp)
 {
     unsigned cluster_bits = transaction->image->header.cluster_bits;
+    uint64_t start = transaction->start << cluster_bits;
     uint64_t bytes = clusters << cluster_bits;
 
     if (!qcow2_transaction_allocate_some(transaction, clusters, clusters,
@@ -298,7 +299,7 @@ bool coroutine_fn qcow2_transaction_allocate(Qcow2Transaction *transaction,
      * Free clusters in the middle may be holes of the file, for which a full
      * disk has no room. Behind the end there is what was reserved.
      */
-    if (*offset >= transaction->start << cluster_bits ||
+    if (*offset >= start || transaction->image->file->fixed_size ||
         take_space(transaction, *offset, *offset + bytes, NULL)) {
         return true;
     }
@@ -370,8 +371,11 @@ bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
     uint64_t start = transaction->start << cluster_bits;
     uint64_t to = (transaction->end << cluster_bits) + more;
 
-    if (!check_end(transaction, bytes_to_clusters(transaction, to), errp)) {
-        return false;
+    if (transaction->image->file->fixed_size) {
+        /* It has its space; full to its end, it may have room before that. */
+        return find_free_run(transaction,
+                             bytes_to_clusters(transaction, more)) ||
+               check_end(transaction, bytes_to_clusters(transaction, to), errp);
     }
     /* Free clusters in the middle may be holes of the file. */
     if (offset < start &&

@@ -241,12 +241,21 @@ void qcow2_fixture_set_refcount(GByteArray *image, uint64_t cluster,
 uint64_t qcow2_fixture_first_fresh(const GByteArray *image)
 {
     Qcow2FixtureHeader header;
-    uint64_t cluster;
+    uint64_t blocks;
+    uint64_t i;
 
     qcow2_fixture_header(image, &header);
-    cluster = header.refcount_table_entries * header.refcounts_per_block;
-    while (cluster > 0 && qcow2_fixture_refcount(image, cluster - 1) == 0) {
-        cluster--;
+    for (blocks = header.refcount_table_entries; blocks > 0; blocks--) {
+        uint64_t end = blocks * header.refcounts_per_block;
+
+        if (refcount_block_of(image, &header, end - 1) == 0) {
+            continue;
+        }
+        for (i = 0; i < header.refcounts_per_block; i++) {
+            if (qcow2_fixture_refcount(image, end - 1 - i) != 0) {
+                return end - i;
+            }
+        }
     }
-    return cluster;
+    return 0;
 }

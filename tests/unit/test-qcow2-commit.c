@@ -191,8 +191,8 @@ START_TEST(space_is_taken_before_it_is_used)
         uint64_t sector = record->offset / 512;
         uint64_t end = (record->offset + record->bytes + 511) / 512;
 
+        ck_assert_uint_le(end, (128 << 20) / 512);
         for (; sector < end; sector++) {
-            ck_assert_uint_lt(sector, (128 << 20) / 512);
             if (record->op == MEMORY_FILE_ALLOCATE) {
                 taken[sector] = true;
             } else if (record->op == MEMORY_FILE_WRITE &&
@@ -222,6 +222,32 @@ START_TEST(free_space_is_taken_again)
 
     record_save(&recorded, image, false);
     ck_assert_int_eq(recorded.after->len <= recorded.before->len, _i);
+    recorded_clear(&recorded);
+}
+END_TEST
+
+/* Nothing of what the clusters held before comes along. */
+START_TEST(last_cluster_is_filled_up_with_zeros)
+{
+    Qcow2FixtureOptions options = {
+        .cluster_bits = 16,
+        .disk_size = 1 << 20,
+        .free_clusters = 40,
+        .l2 = { "d" },
+    };
+    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+    Recorded recorded;
+    g_autofree uint8_t *zeros = g_malloc0(65536);
+    size_t used;
+    uint64_t at;
+
+    record_save(&recorded, image, false);
+    used = recorded.save.bytes % 65536;
+    at = qcow2_fixture_vmstate_entry_at(recorded.after, 1,
+                                        recorded.save.bytes - 1);
+    at = qcow2_fixture_peek(recorded.after, at, 8);
+    ck_assert_uint_lt(at, qcow2_fixture_first_fresh(image) << 16);
+    ck_assert_mem_eq(recorded.after->data + at + used, zeros, 65536 - used);
     recorded_clear(&recorded);
 }
 END_TEST
@@ -328,6 +354,7 @@ static Suite *commit_suite(void)
     tcase_add_loop_test(tcase, only_data_while_the_stream_passes, 0, count);
     tcase_add_loop_test(tcase, space_is_taken_before_it_is_used, 0, count);
     tcase_add_loop_test(tcase, free_space_is_taken_again, 0, 2);
+    tcase_add_test(tcase, last_cluster_is_filled_up_with_zeros);
     tcase_add_loop_test(tcase, header_keeps_what_a_save_does_not_change, 2, 4);
     tcase_add_test(tcase, empty_disk_keeps_its_l1);
     tcase_add_loop_test(tcase, old_snapshots_stay_where_they_are, 0, count);

@@ -199,6 +199,27 @@ START_TEST(extensions_end)
 }
 END_TEST
 
+/* One that is too short says nothing, also where the cluster ends with it. */
+START_TEST(short_bitmaps_extension)
+{
+    g_autoptr(GByteArray) image = build(3, CLUSTER - 8);
+    Qcow2Header header;
+
+    qcow2_fixture_poke(image, 88, 8, 1);
+    add_extension(image, CLUSTER - 8, BITMAPS, "", 0);
+    must_decode(image, &header);
+    ck_assert_uint_eq(header.bitmap_count, 0);
+    qcow2_header_clear(&header);
+    qcow2_fixture_poke(image, 100, 4, 112);
+    add_extension(image, add_extension(image, 112, BITMAPS, "", 0), DATA_FILE,
+                  "data", 4);
+    must_decode(image, &header);
+    ck_assert_uint_eq(header.bitmap_count, 0);
+    ck_assert_str_eq(header.data_file, "data");
+    qcow2_header_clear(&header);
+}
+END_TEST
+
 /* Up to the last byte of the area, without an end marker. */
 START_TEST(extensions_fill_the_cluster)
 {
@@ -261,6 +282,7 @@ static Suite *header_suite(void)
     tcase_add_test(tcase, compression_type);
     tcase_add_test(tcase, extensions);
     tcase_add_test(tcase, extensions_end);
+    tcase_add_test(tcase, short_bitmaps_extension);
     tcase_add_test(tcase, extensions_fill_the_cluster);
     tcase_add_test(tcase, unknown_incompatible_features);
     suite_add_tcase(suite, tcase);

@@ -191,6 +191,7 @@ static void check_built(const Qcow2FixtureOptions *options, unsigned saved)
     ck_assert_uint_le(saved, G_N_ELEMENTS(saves));
     result = save_all(image, saves, saved, digest);
     ck_assert_int_eq(qcow2_fixture_qemu_img_check(result), 0);
+    ck_assert_int_eq(qcow2_fixture_qemu_img_apply(result, "one"), 0);
 }
 
 START_TEST(built_image)

@@ -24,7 +24,10 @@ static const Qcow2FixtureOptions shapes[] = {
       .disk_size = 65536,
       .free_clusters = 300,
       .l2 = { "d", "d" } },
-    { .cluster_bits = 12, .disk_size = 1 << 20, .spare_l1_entries = 3000 },
+    { .cluster_bits = 12,
+      .disk_size = 1 << 20,
+      .spare_l1_entries = 12000,
+      .l2 = { "d" } },
     { .cluster_bits = 16 },
 };
 
@@ -38,6 +41,8 @@ static BlockFile *device_new(const GByteArray *image, size_t free_bytes)
     memset(content->data + image->len, 0, free_bytes);
     file = qcow2_fixture_file(content);
     file->fixed_size = true;
+    /* Nobody needs to ask it for the space that it has. */
+    memory_file_fail(file, MEMORY_FILE_ALLOCATE, -1, -ENOSPC);
     return file;
 }
 
@@ -134,6 +139,30 @@ START_TEST(device_and_long_names)
     }
     qcow2_fixture_assert_sound(image);
     fill_devices(image, 512, 20000);
+}
+END_TEST
+
+/* What earlier snapshots had may be all the room that there is. */
+START_TEST(device_with_room_in_the_middle)
+{
+    Qcow2FixtureOptions options = {
+        .cluster_bits = 16,
+        .disk_size = 1 << 20,
+        .l2 = { "d" },
+    };
+    unsigned changes = 0;
+    bool before = false;
+
+    for (options.free_clusters = 0; options.free_clusters < 60;
+         options.free_clusters++) {
+        g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+        bool saved = save_to_device(image, 0, 1100000);
+
+        changes += saved != before;
+        before = saved;
+    }
+    ck_assert(before);
+    ck_assert_uint_eq(changes, 1);
 }
 END_TEST
 
@@ -239,6 +268,7 @@ static Suite *space_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, device_of_every_size, 0, 5);
     tcase_add_test(tcase, device_and_long_names);
+    tcase_add_test(tcase, device_with_room_in_the_middle);
     tcase_add_test(tcase, more_than_can_be_mapped);
     tcase_add_test(tcase, space_is_taken_in_large_steps);
     tcase_add_test(tcase, step_that_does_not_fit);

@@ -1,0 +1,208 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What the bits of L1 and L2 entries mean, at every cluster size, and which
+ * combinations cannot be.
+ */
+#include <check.h>
+#include <stdlib.h>
+
+#include "qcow2-fixture.h"
+#include "snap-error.h"
+#include "../../qcow2/internal.h"
+
+#define COPIED     (1ULL << 63)
+#define COMPRESSED (1ULL << 62)
+
+/* As much of an image as decoding looks at. */
+static Qcow2Image image_of(unsigned version, unsigned cluster_bits,
+                           uint64_t file_size)
+{
+    return (Qcow2Image){
+        .header = { .version = version, .cluster_bits = cluster_bits },
+        .file_size = file_size,
+    };
+}
+
+static void assert_cluster(const Qcow2Image *image, uint64_t entry,
+                           Qcow2ClusterType type, uint64_t offset,
+                           uint64_t bytes)
+{
+    Qcow2Cluster cluster = { 0 };
+    GError *error = NULL;
+
+    ck_assert_msg(qcow2_l2_entry_decode(image, entry, 5, &cluster, &error),
+                  "%s", error ? error->message : "");
+    ck_assert_int_eq(cluster.type, type);
+    ck_assert_uint_eq(cluster.offset, offset);
+    ck_assert_uint_eq(cluster.bytes, bytes);
+}
+
+static void assert_impossible(const Qcow2Image *image, uint64_t entry)
+{
+    Qcow2Cluster cluster;
+    GError *error = NULL;
+    g_autofree char *place =
+        g_strdup_printf("0x%016" PRIx64 " for guest offset 0x%" PRIx64, entry,
+                        5 * qcow2_cluster_size(&image->header));
+
+    ck_assert_msg(!qcow2_l2_entry_decode(image, entry, 5, &cluster, &error),
+                  "0x%016" PRIx64, entry);
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED, place);
+}
+
+START_TEST(standard_entries)
+{
+    uint64_t size = 1ULL << _i;
+    Qcow2Image image = image_of(3, _i, 100 * size);
+    uint64_t last = 99 * size;
+
+    assert_cluster(&image, 0, QCOW2_CLUSTER_UNALLOCATED, 0, 0);
+    assert_cluster(&image, COPIED, QCOW2_CLUSTER_UNALLOCATED, 0, 0);
+    assert_cluster(&image, 1, QCOW2_CLUSTER_ZERO_PLAIN, 0, 0);
+    assert_cluster(&image, size, QCOW2_CLUSTER_NORMAL, size, 0);
+    assert_cluster(&image, last | COPIED, QCOW2_CLUSTER_NORMAL, last, 0);
+    assert_cluster(&image, last | 1, QCOW2_CLUSTER_ZERO_ALLOCATED, last, 0);
+    assert_cluster(&image, size | COPIED | 1, QCOW2_CLUSTER_ZERO_ALLOCATED,
+                   size, 0);
+    assert_impossible(&image, last + size);
+    assert_impossible(&image, (last + size) | 1);
+    assert_impossible(&image, 1ULL << 55);
+    if (_i > 9) {
+        assert_impossible(&image, size + size / 2);
+        assert_impossible(&image, size / 2 + 1);
+    }
+    /* The last cluster of a file may be partly missing. */
+    image.file_size++;
+    assert_cluster(&image, last + size, QCOW2_CLUSTER_NORMAL, last + size, 0);
+}
+END_TEST
+
+START_TEST(reserved_bits)
+{
+    Qcow2Image image = image_of(3, 9, 1ULL << 56);
+    unsigned bit;
+
+    for (bit = 1; bit < 62; bit++) {
+        uint64_t entry = 512ULL << 10 | 1ULL << bit;
+
+        if (bit < 9 || bit > 55) {
+            assert_impossible(&image, entry);
+        } else {
+            assert_cluster(&image, entry, QCOW2_CLUSTER_NORMAL, entry, 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(zero_flag_in_version_2)
+{
+    Qcow2Image image = image_of(2, 9, 1ULL << 20);
+
+    assert_cluster(&image, 512 | COPIED, QCOW2_CLUSTER_NORMAL, 512, 0);
+    assert_impossible(&image, 1);
+    assert_impossible(&image, 513);
+}
+END_TEST
+
+/*
+ * The larger the cluster, the more bits the number of sectors takes. What must
+ * be read goes from the offset to the end of the last sector.
+ */
+START_TEST(compressed_entries)
+{
+    uint64_t size = 1ULL << _i;
+    unsigned split = 62 - (_i - 8);
+    uint64_t most = (1ULL << (_i - 8)) - 1;
+    Qcow2Image image = image_of(2 + _i % 2, _i, 1ULL << 40);
+
+    assert_cluster(&image, COMPRESSED | size, QCOW2_CLUSTER_COMPRESSED, size,
+                   512);
+    assert_cluster(&image, COMPRESSED | (size + 511), QCOW2_CLUSTER_COMPRESSED,
+                   size + 511, 1);
+    assert_cluster(&image, COMPRESSED | most << split | (size + 512 + 100),
+                   QCOW2_CLUSTER_COMPRESSED, size + 612,
+                   most * 512 + 512 - 100);
+    assert_cluster(&image, COMPRESSED | ((1ULL << 40) - 1),
+                   QCOW2_CLUSTER_COMPRESSED, (1ULL << 40) - 1, 1);
+    assert_impossible(&image, COMPRESSED | 1ULL << 40);
+    assert_impossible(&image, COMPRESSED | (size - 1));
+    assert_impossible(&image, COMPRESSED);
+    assert_impossible(&image, COMPRESSED | COPIED | size);
+}
+END_TEST
+
+/* Offsets from 2^56 on cannot be, whatever the file is like. */
+START_TEST(compressed_offset_limit)
+{
+    Qcow2Image image = image_of(3, 9, 1ULL << 60);
+
+    assert_cluster(&image, COMPRESSED | ((1ULL << 56) - 1),
+                   QCOW2_CLUSTER_COMPRESSED, (1ULL << 56) - 1, 1);
+    assert_impossible(&image, COMPRESSED | 1ULL << 56);
+}
+END_TEST
+
+static void check_l1_entry(const Qcow2Image *image, uint64_t entry,
+                           uint64_t expected, bool valid)
+{
+    uint64_t offset = 77;
+    GError *error = NULL;
+
+    ck_assert_int_eq(qcow2_l1_entry_decode(image, entry, 123, &offset, &error),
+                     valid);
+    if (valid) {
+        ck_assert_uint_eq(offset, expected);
+    } else {
+        ck_assert_uint_eq(offset, 77);
+        qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED,
+                                   "impossible L1 entry 123");
+    }
+}
+
+START_TEST(l1_entries)
+{
+    uint64_t size = 1ULL << _i;
+    Qcow2Image image = image_of(3, _i, 100 * size);
+    unsigned bit;
+
+    check_l1_entry(&image, 0, 0, true);
+    check_l1_entry(&image, COPIED, 0, true);
+    check_l1_entry(&image, size, size, true);
+    check_l1_entry(&image, COPIED | (99 * size), 99 * size, true);
+    check_l1_entry(&image, 100 * size, 0, false);
+    check_l1_entry(&image, 1ULL << 55, 0, false);
+    for (bit = 0; bit < 63; bit++) {
+        if (bit < (unsigned)_i || bit > 55) {
+            check_l1_entry(&image, size | 1ULL << bit, 0, false);
+        }
+    }
+}
+END_TEST
+
+static Suite *entries_suite(void)
+{
+    Suite *suite = suite_create("qcow2-entries");
+    TCase *tcase = tcase_create("qcow2-entries");
+
+    tcase_add_loop_test(tcase, standard_entries, 9, 22);
+    tcase_add_test(tcase, reserved_bits);
+    tcase_add_test(tcase, zero_flag_in_version_2);
+    tcase_add_loop_test(tcase, compressed_entries, 9, 22);
+    tcase_add_test(tcase, compressed_offset_limit);
+    tcase_add_loop_test(tcase, l1_entries, 9, 22);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(entries_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
