@@ -50,6 +50,12 @@ static inline uint64_t qcow2_cluster_size(const Qcow2Header *header)
     return 1ULL << header->cluster_bits;
 }
 
+static inline uint64_t qcow2_bytes_to_clusters(const Qcow2Header *header,
+                                               uint64_t bytes)
+{
+    return div_round_up(bytes, qcow2_cluster_size(header));
+}
+
 /* Entries of one (standard) L2 table. */
 static inline uint64_t qcow2_l2_entries(const Qcow2Header *header)
 {

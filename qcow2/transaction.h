@@ -111,6 +111,21 @@ bool coroutine_fn qcow2_transaction_reserve(Qcow2Transaction *transaction,
                                             uint64_t more, GError **errp);
 
 /*
+ * Refcount 1 for everything that was allocated since the last time. Yields.
+ * Part of the commit.
+ */
+bool coroutine_fn qcow2_transaction_count(Qcow2Transaction *transaction,
+                                          GError **errp);
+
+/*
+ * Write all changed refcount blocks and a new refcount table, *@offset and
+ * *@clusters, into fresh clusters. Yields. Part of the commit.
+ */
+bool coroutine_fn qcow2_transaction_write_refcounts(
+    Qcow2Transaction *transaction, uint64_t *offset, uint64_t *clusters,
+    GError **errp);
+
+/*
  * Write the refcounts, cut the file behind the last cluster and switch the
  * header over. Yields. On failure the image is as it was, unless the error
  * says that the header could not be made stable.
