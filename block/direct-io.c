@@ -117,7 +117,7 @@ static int direct_io_find_alignment(int fd, size_t *alignment)
 int direct_io_enable(int fd, size_t *alignment)
 {
     int flags = fcntl(fd, F_GETFL);
-    size_t found;
+    size_t found = 0;
     int ret;
 
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) < 0) {

@@ -14,6 +14,7 @@
 #include "event-loop.h"
 #include "../../block/bounce.h"
 #include "../../block/io-vector.h"
+#include "run-suite.h"
 
 #define STRICT_BYTES (4 * 1024 * 1024)
 
@@ -365,11 +366,5 @@ static Suite *bounce_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(bounce_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(bounce_suite());
 }

@@ -6,11 +6,11 @@
  * bits hold: all that is known of numbers from an image passes through these.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <glib.h>
 
 #include "bytes.h"
 #include "checked.h"
+#include "run-suite.h"
 
 /* Neighbours that must not be touched lie around each number. */
 #define GUARD 0xee
@@ -242,11 +242,5 @@ static Suite *bytes_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(bytes_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(bytes_suite());
 }

@@ -8,13 +8,13 @@
 #include <check.h>
 #include <fcntl.h>
 #include <glib.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "coroutine.h"
+#include "run-suite.h"
 
 static void coroutine_fn note_twice(void *opaque)
 {
@@ -349,11 +349,5 @@ static Suite *coroutine_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(coroutine_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(coroutine_suite());
 }

@@ -6,12 +6,12 @@
  */
 #include <check.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "event-loop.h"
+#include "run-suite.h"
 
 /* One that writes its letter into the story, with a turn between. */
 typedef struct Narrator {
@@ -562,11 +562,5 @@ static Suite *event_loop_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(event_loop_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(event_loop_suite());
 }

@@ -12,13 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "host-file.h"
+#include "run-suite.h"
 #include "scratch.h"
 #include "snap-error.h"
 
@@ -469,11 +469,5 @@ static Suite *image_lock_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(image_lock_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(image_lock_suite());
 }

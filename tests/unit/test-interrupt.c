@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "interrupt.h"
+#include "run-suite.h"
 #include "signal-delivery.h"
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
@@ -177,11 +178,5 @@ static Suite *interrupt_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(interrupt_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(interrupt_suite());
 }

@@ -11,6 +11,7 @@
 
 #include "event-loop.h"
 #include "memory-file.h"
+#include "run-suite.h"
 
 /*
  * What malloc() refuses it refuses to everybody alike; AddressSanitizer would
@@ -549,11 +550,5 @@ static Suite *memory_file_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(memory_file_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(memory_file_suite());
 }

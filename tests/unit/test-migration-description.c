@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../../migration/stream-devices.h"
+#include "run-suite.h"
 
 static GPtrArray *parse(const char *text, uint32_t *page_size)
 {
@@ -193,8 +194,6 @@ int main(void)
 {
     Suite *suite = suite_create("migration-description");
     TCase *tcase = tcase_create("text");
-    SRunner *runner;
-    int failed;
 
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, devices_and_page_size);
@@ -206,9 +205,5 @@ int main(void)
     tcase_add_test(tcase, any_bytes);
     tcase_add_test(tcase, lists_are_compared);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

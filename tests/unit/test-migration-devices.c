@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run-suite.h"
 #include "stream-builder.h"
 
 #define RAM_ID STREAM_BUILDER_RAM_ID
@@ -494,14 +495,8 @@ static TCase *footerless_case(void)
 int main(void)
 {
     Suite *suite = suite_create("migration-devices");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, device_case());
     suite_add_tcase(suite, footerless_case());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

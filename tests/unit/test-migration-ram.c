@@ -6,9 +6,9 @@
  * every kind of record, and page sizes that nobody states.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "run-suite.h"
 #include "stream-builder.h"
 
 #define RAM_ID STREAM_BUILDER_RAM_ID
@@ -542,11 +542,5 @@ static Suite *migration_ram_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(migration_ram_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(migration_ram_suite());
 }

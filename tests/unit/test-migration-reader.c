@@ -7,9 +7,9 @@
  * checks are in stream-builder.c, which reads each stream in several ways.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "run-suite.h"
 #include "stream-builder.h"
 
 START_TEST(ordinary_stream)
@@ -640,11 +640,5 @@ static Suite *migration_reader_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(migration_reader_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(migration_reader_suite());
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run-suite.h"
 #include "stream-builder.h"
 
 #define RAM_ID   STREAM_BUILDER_RAM_ID
@@ -380,14 +381,8 @@ static TCase *early_case(void)
 int main(void)
 {
     Suite *suite = suite_create("migration-sections");
-    SRunner *runner;
-    int failed;
 
     suite_add_tcase(suite, iterable_case());
     suite_add_tcase(suite, early_case());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

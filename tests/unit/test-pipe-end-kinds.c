@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "connection.h"
 #include "event-loop.h"
 #include "pipe-end.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 #define LARGE_PIPE_BYTES (1024 * 1024)
@@ -323,12 +323,6 @@ static Suite *pipe_end_kinds_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(pipe_end_kinds_suite());
-    int failed;
-
     signal(SIGPIPE, SIG_IGN);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(pipe_end_kinds_suite());
 }

@@ -15,6 +15,7 @@
 #include "connection.h"
 #include "event-loop.h"
 #include "pipe-end.h"
+#include "run-suite.h"
 
 #define LARGE_PIPE_BYTES (1024 * 1024)
 
@@ -401,12 +402,6 @@ static Suite *pipe_end_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(pipe_end_suite());
-    int failed;
-
     signal(SIGPIPE, SIG_IGN);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(pipe_end_suite());
 }

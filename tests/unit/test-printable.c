@@ -6,10 +6,10 @@
  * command, and everything else is left alone.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <glib.h>
 
 #include "printable.h"
+#include "run-suite.h"
 
 static const struct {
     const char *text;
@@ -51,11 +51,5 @@ static Suite *printable_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(printable_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(printable_suite());
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "progress.h"
+#include "run-suite.h"
 #include "signal-delivery.h"
 
 #define INTERVAL_US (G_USEC_PER_SEC / 5)
@@ -247,11 +248,5 @@ static Suite *progress_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(progress_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(progress_suite());
 }

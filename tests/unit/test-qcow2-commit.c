@@ -10,6 +10,7 @@
 
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 
 static const Qcow2FixtureOptions shapes[] = {
     { .cluster_bits = 9, .disk_size = 65536, .l2 = { "dcczZ.d", "Zc" } },
@@ -364,11 +365,5 @@ static Suite *commit_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(commit_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(commit_suite());
 }

@@ -6,11 +6,11 @@
  * Saving into them is in test-qcow2-save.c.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 typedef struct Create {
@@ -137,11 +137,5 @@ static Suite *create_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(create_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(create_suite());
 }

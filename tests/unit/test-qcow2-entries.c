@@ -6,9 +6,9 @@
  * combinations cannot be.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/internal.h"
 
@@ -198,11 +198,5 @@ static Suite *entries_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(entries_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(entries_suite());
 }

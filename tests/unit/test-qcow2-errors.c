@@ -13,6 +13,7 @@
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 static const Qcow2FixtureOptions shapes[] = {
@@ -352,11 +353,5 @@ static Suite *errors_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(errors_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(errors_suite());
 }

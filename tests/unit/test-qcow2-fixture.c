@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "scratch.h"
 
 #define COPIED (1ULL << 63)
@@ -245,11 +246,5 @@ static Suite *fixture_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(fixture_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(fixture_suite());
 }

@@ -6,10 +6,10 @@
  * anything.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/refcounts.h"
 
@@ -270,11 +270,5 @@ static Suite *free_space_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(free_space_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(free_space_suite());
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/internal.h"
 
@@ -218,11 +219,5 @@ static Suite *header_damage_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(header_damage_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(header_damage_suite());
 }

@@ -8,10 +8,10 @@
  * units of a sector.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 
 #define SECTOR  512
 #define SUBSETS 60
@@ -298,11 +298,5 @@ static Suite *power_cut_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(power_cut_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(power_cut_suite());
 }

@@ -10,9 +10,9 @@
  * one cluster of table holds 64 blocks.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 
 /*
  * Save @clusters of VM state into @image and judge. Returns the entries of the
@@ -167,11 +167,5 @@ static Suite *refcount_growth_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(refcount_growth_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(refcount_growth_suite());
 }

@@ -6,11 +6,11 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/refcounts.h"
 
@@ -264,11 +264,5 @@ static Suite *refcounts_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(refcounts_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(refcounts_suite());
 }

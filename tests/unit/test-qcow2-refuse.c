@@ -6,11 +6,11 @@
  * a save, before any byte of VM state, and leaves the file as it was.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 #define COPIED (1ULL << 63)
@@ -325,11 +325,5 @@ static Suite *refuse_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(refuse_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(refuse_suite());
 }

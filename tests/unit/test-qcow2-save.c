@@ -12,6 +12,7 @@
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 typedef struct Create {
@@ -267,11 +268,5 @@ static Suite *save_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(save_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(save_suite());
 }

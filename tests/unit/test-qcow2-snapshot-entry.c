@@ -10,6 +10,7 @@
 
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/internal.h"
 
@@ -222,11 +223,5 @@ static Suite *snapshot_entry_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(snapshot_entry_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(snapshot_entry_suite());
 }

@@ -6,11 +6,11 @@
  * early, names and IDs, and what a rewrite keeps.
  */
 #include <check.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "../../qcow2/internal.h"
 
@@ -389,11 +389,5 @@ static Suite *snapshot_table_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(snapshot_table_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(snapshot_table_suite());
 }

@@ -7,11 +7,11 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 static const Qcow2FixtureOptions shapes[] = {
@@ -278,11 +278,5 @@ static Suite *space_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(space_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(space_suite());
 }

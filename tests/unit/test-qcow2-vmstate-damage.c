@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 #include "snap-error.h"
 
 #define VM_BYTES 100001
@@ -288,11 +289,5 @@ static Suite *vmstate_damage_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(vmstate_damage_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(vmstate_damage_suite());
 }

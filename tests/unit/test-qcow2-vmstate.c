@@ -11,6 +11,7 @@
 #include "event-loop.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 
 #define SEED 3
 
@@ -290,11 +291,5 @@ static Suite *vmstate_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(vmstate_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(vmstate_suite());
 }

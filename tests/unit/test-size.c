@@ -6,9 +6,9 @@
  */
 #include <check.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <glib.h>
 
+#include "run-suite.h"
 #include "size.h"
 
 #define KIB (UINT64_C(1) << 10)
@@ -215,11 +215,5 @@ static Suite *size_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(size_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(size_suite());
 }

@@ -6,8 +6,8 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 
+#include "run-suite.h"
 #include "snap-error.h"
 
 static const struct {
@@ -90,11 +90,5 @@ static Suite *snap_error_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(snap_error_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(snap_error_suite());
 }

@@ -7,11 +7,11 @@
  * buffers are given to stands still until the test lets one of them go on.
  */
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "event-loop.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "snap-io.h"
 
@@ -620,11 +620,5 @@ static Suite *snap_io_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(snap_io_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(snap_io_suite());
 }

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "event-loop.h"
+#include "run-suite.h"
 #include "snap-error.h"
 #include "snap-io.h"
 
@@ -579,12 +579,6 @@ static Suite *snap_pump_out_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(snap_pump_out_suite());
-    int failed;
-
     signal(SIGPIPE, SIG_IGN);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(snap_pump_out_suite());
 }

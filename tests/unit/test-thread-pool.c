@@ -9,12 +9,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "event-loop.h"
 #include "../../block/thread-pool.h"
+#include "run-suite.h"
 
 static bool threads_are_used_up;
 
@@ -216,13 +216,7 @@ static Suite *thread_pool_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(thread_pool_suite());
-    int failed;
-
     /* No thread of one test is left for the next. */
     g_thread_pool_set_max_unused_threads(0);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(thread_pool_suite());
 }
