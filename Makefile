@@ -8,7 +8,7 @@ BUILD ?= build
 PROGRAM ?= qemu-snap
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
-PACKAGES := glib-2.0 json-glib-1.0
+PACKAGES := glib-2.0 json-glib-1.0 liburing
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla \
 	-Wpointer-arith -Wformat=2 -Wundef -Wno-unused-parameter \

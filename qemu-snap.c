@@ -39,8 +39,8 @@ static const char usage_text[] =
     "      --cache=MODE     none, writeback, directsync or unsafe (default: "
     "none\n"
     "                       where the file system can do it)\n"
-    "      --aio=ENGINE     native or threads (default: what suits the cache "
-    "mode)\n"
+    "      --aio=ENGINE     native, threads or io_uring (default: what suits\n"
+    "                       the cache mode)\n"
     "      --depth=N        requests in flight, 1 to 32 (default: 8)\n"
     "  -U, --force-share    load, list, inspect: do not lock IMAGE\n"
     "  -p, --progress       show progress on standard error (SIGUSR1: once)\n"
@@ -167,9 +167,12 @@ static bool parse_aio(const char *text, SnapOptions *options, GError **errp)
         options->aio = HOST_FILE_AIO_NATIVE;
     } else if (!strcmp(text, "threads")) {
         options->aio = HOST_FILE_AIO_THREADS;
+    } else if (!strcmp(text, "io_uring")) {
+        options->aio = HOST_FILE_AIO_IO_URING;
     } else {
         return invalid(errp,
-                       "invalid AIO engine '%s': native or threads is expected",
+                       "invalid AIO engine '%s': native, threads or io_uring "
+                       "is expected",
                        text);
     }
     return true;

@@ -53,6 +53,14 @@ struct AioEngine {
 int aio_native_new(int fd, AioEngine **engine);
 
 /*
+ * io_uring on @fd, O_DIRECT or not. The ring may keep the file open for a
+ * moment after the engine was closed. Returns 0 and *@engine, or a negative
+ * errno: -ENOSYS or -EPERM where the kernel has no io_uring or forbids it,
+ * -ENOMEM when RLIMIT_MEMLOCK is too low for an old kernel.
+ */
+int aio_uring_new(int fd, AioEngine **engine);
+
+/*
  * preadv() and pwritev() in the threads of @pool, which outlives the engine.
  * @uses_cache: @fd is not O_DIRECT.
  */

@@ -47,8 +47,8 @@ typedef struct HostFile {
     ThreadPool *pool;
     AioEngine *threads;
 
-    AioEngine *native;  /* NULL: not set up; when there, it is used */
-    bool native_failed; /* to set up: not tried again */
+    AioEngine *kernel_aio; /* NULL: not set up; when there, it is used */
+    bool native_failed;    /* to set up: not tried again */
     BlockFileLock lock;
     int flush_error;      /* see host_file_flush() */
     CoroutineMutex edges; /* see bounce.h */
@@ -62,17 +62,17 @@ static HostFile *host_file_from(BlockFile *file)
 
 static AioEngine *host_file_engine(HostFile *host)
 {
-    if (!host->native && host->chooses_engine && !host->native_failed &&
+    if (!host->kernel_aio && host->chooses_engine && !host->native_failed &&
         host->in_flight >= HOST_FILE_NATIVE_DEPTH) {
-        host->native_failed = aio_native_new(host->fd, &host->native) < 0;
+        host->native_failed = aio_native_new(host->fd, &host->kernel_aio) < 0;
     }
-    return host->native ? host->native : host->threads;
+    return host->kernel_aio ? host->kernel_aio : host->threads;
 }
 
 static void host_file_give_up_native(HostFile *host)
 {
     if (host->chooses_engine && host->in_flight == 0) {
-        g_clear_pointer(&host->native, aio_engine_close);
+        g_clear_pointer(&host->kernel_aio, aio_engine_close);
     }
 }
 
@@ -246,7 +246,14 @@ static void host_file_close(BlockFile *file)
     HostFile *host = host_file_from(file);
 
     g_assert(host->in_flight == 0);
-    aio_engine_close(host->native);
+    if (host->kernel_aio) {
+        /*
+         * The locks go with the last reference to the open file, and that may
+         * be the kernel's own for a moment: the next one must not wait for it.
+         */
+        image_lock_change(host->fd, host->lock, BLOCK_FILE_LOCK_NONE, NULL);
+    }
+    aio_engine_close(host->kernel_aio);
     aio_engine_close(host->threads);
     if (host->pool) {
         thread_pool_free(host->pool);
@@ -382,6 +389,26 @@ static bool host_file_setup_cache(HostFile *host,
     return false;
 }
 
+static bool host_file_setup_uring(HostFile *host, GError **errp)
+{
+    int ret = aio_uring_new(host->fd, &host->kernel_aio);
+    const char *reason = "";
+
+    if (ret == 0) {
+        return true;
+    }
+    if (ret == -ENOSYS) {
+        reason = " (this kernel has none)";
+    } else if (ret == -EPERM || ret == -EACCES) {
+        reason = " (kernel.io_uring_disabled or a sandbox forbids it)";
+    } else if (ret == -ENOMEM) {
+        reason = " (RLIMIT_MEMLOCK may be too low)";
+    }
+    snap_error_set_errno(
+        errp, ret, "Could not set up io_uring%s; use --aio=threads", reason);
+    return false;
+}
+
 static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
                                 GError **errp)
 {
@@ -394,7 +421,7 @@ static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
         host->chooses_engine = direct;
         break;
     case HOST_FILE_AIO_NATIVE:
-        ret = aio_native_new(host->fd, &host->native);
+        ret = aio_native_new(host->fd, &host->kernel_aio);
         if (ret < 0) {
             snap_error_set_errno(errp, ret,
                                  "Could not set up native AIO%s; use "
@@ -406,6 +433,8 @@ static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
         break;
     case HOST_FILE_AIO_THREADS:
         break;
+    case HOST_FILE_AIO_IO_URING:
+        return host_file_setup_uring(host, errp);
     }
     return true;
 }

@@ -21,12 +21,14 @@ typedef enum HostFileCache {
 
 /*
  * AUTOMATIC is threads, and on O_DIRECT files native AIO as soon as several
- * requests are in flight at once. NATIVE wants O_DIRECT.
+ * requests are in flight at once. NATIVE wants O_DIRECT; IO_URING does not
+ * mind, but not every kernel or sandbox has it.
  */
 typedef enum HostFileAio {
     HOST_FILE_AIO_AUTOMATIC,
     HOST_FILE_AIO_NATIVE,
     HOST_FILE_AIO_THREADS,
+    HOST_FILE_AIO_IO_URING,
 } HostFileAio;
 
 typedef struct HostFileOptions {

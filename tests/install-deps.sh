@@ -7,7 +7,7 @@
 # list and fails.
 
 packages="gcc libc6-dev make binutils pkg-config
-    libglib2.0-dev libjson-glib-dev libaio-dev check
+    libglib2.0-dev libjson-glib-dev libaio-dev liburing-dev check
     qemu-utils qemu-system-x86 socat jq"
 
 give_up()

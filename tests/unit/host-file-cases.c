@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine-cases.h"
 #include "event-loop.h"
 #include "host-file-cases.h"
 
@@ -25,6 +26,10 @@ const HostFileOptions host_file_cases[HOST_FILE_CASES] = {
         .cache = HOST_FILE_CACHE_AUTOMATIC,
         .aio = HOST_FILE_AIO_THREADS,
     },
+    [CASE_AUTOMATIC_URING] = {
+        .cache = HOST_FILE_CACHE_AUTOMATIC,
+        .aio = HOST_FILE_AIO_IO_URING,
+    },
     [CASE_NONE] = {
         .cache = HOST_FILE_CACHE_NONE,
         .aio = HOST_FILE_AIO_AUTOMATIC,
@@ -36,6 +41,10 @@ const HostFileOptions host_file_cases[HOST_FILE_CASES] = {
     [CASE_NONE_THREADS] = {
         .cache = HOST_FILE_CACHE_NONE,
         .aio = HOST_FILE_AIO_THREADS,
+    },
+    [CASE_NONE_URING] = {
+        .cache = HOST_FILE_CACHE_NONE,
+        .aio = HOST_FILE_AIO_IO_URING,
     },
     [CASE_DIRECTSYNC] = {
         .cache = HOST_FILE_CACHE_DIRECTSYNC,
@@ -49,6 +58,10 @@ const HostFileOptions host_file_cases[HOST_FILE_CASES] = {
         .cache = HOST_FILE_CACHE_DIRECTSYNC,
         .aio = HOST_FILE_AIO_THREADS,
     },
+    [CASE_DIRECTSYNC_URING] = {
+        .cache = HOST_FILE_CACHE_DIRECTSYNC,
+        .aio = HOST_FILE_AIO_IO_URING,
+    },
     [CASE_WRITEBACK] = {
         .cache = HOST_FILE_CACHE_WRITEBACK,
         .aio = HOST_FILE_AIO_AUTOMATIC,
@@ -57,6 +70,10 @@ const HostFileOptions host_file_cases[HOST_FILE_CASES] = {
         .cache = HOST_FILE_CACHE_WRITEBACK,
         .aio = HOST_FILE_AIO_THREADS,
     },
+    [CASE_WRITEBACK_URING] = {
+        .cache = HOST_FILE_CACHE_WRITEBACK,
+        .aio = HOST_FILE_AIO_IO_URING,
+    },
     [CASE_UNSAFE] = {
         .cache = HOST_FILE_CACHE_UNSAFE,
         .aio = HOST_FILE_AIO_AUTOMATIC,
@@ -64,6 +81,10 @@ const HostFileOptions host_file_cases[HOST_FILE_CASES] = {
     [CASE_UNSAFE_THREADS] = {
         .cache = HOST_FILE_CACHE_UNSAFE,
         .aio = HOST_FILE_AIO_THREADS,
+    },
+    [CASE_UNSAFE_URING] = {
+        .cache = HOST_FILE_CACHE_UNSAFE,
+        .aio = HOST_FILE_AIO_IO_URING,
     },
 };
 
@@ -101,7 +122,7 @@ void assert_open_fails(const char *path, const HostFileOptions *options,
 
 /*
  * Open @path, which exists, or check that this is refused for want of O_DIRECT
- * and return NULL.
+ * or io_uring and return NULL.
  */
 static BlockFile *host_file_open_case(const char *path, HostFileCase which)
 {
@@ -116,6 +137,11 @@ static BlockFile *host_file_open_case(const char *path, HostFileCase which)
         return NULL;
     }
     file = host_file_open(path, &options, &error);
+    if (options.aio == HOST_FILE_AIO_IO_URING && engine_uring_refusal() < 0) {
+        ck_assert_ptr_null(file);
+        ck_assert(g_str_has_prefix(error->message, NO_URING_MESSAGE));
+        return NULL;
+    }
     ck_assert_msg(file != NULL, "%s", error ? error->message : "");
     ck_assert(file->writable);
     ck_assert(!file->fixed_size);

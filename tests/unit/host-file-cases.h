@@ -4,8 +4,8 @@
  *
  * What the tests of host files share: all ways to open one.
  *
- * Whether O_DIRECT works depends on where the tests run. They find that out by
- * themselves and expect the answer that goes with it.
+ * Whether O_DIRECT and io_uring work depends on where the tests run. They find
+ * that out by themselves and expect the answer that goes with it.
  */
 #ifndef HOST_FILE_CASES_H
 #define HOST_FILE_CASES_H
@@ -19,16 +19,21 @@ typedef enum HostFileCase {
     CASE_AUTOMATIC,
     CASE_AUTOMATIC_NATIVE,
     CASE_AUTOMATIC_THREADS,
+    CASE_AUTOMATIC_URING,
     CASE_NONE,
     CASE_NONE_NATIVE,
     CASE_NONE_THREADS,
+    CASE_NONE_URING,
     CASE_DIRECTSYNC,
     CASE_DIRECTSYNC_NATIVE,
     CASE_DIRECTSYNC_THREADS,
+    CASE_DIRECTSYNC_URING,
     CASE_WRITEBACK,
     CASE_WRITEBACK_THREADS,
+    CASE_WRITEBACK_URING,
     CASE_UNSAFE,
     CASE_UNSAFE_THREADS,
+    CASE_UNSAFE_URING,
     HOST_FILE_CASES,
 } HostFileCase;
 
@@ -42,6 +47,9 @@ bool host_file_can_direct(const char *path);
 #define NO_DIRECT_MESSAGE \
     "the file system does not support O_DIRECT; use --cache=writeback"
 
+/* What is said when io_uring cannot be set up, up to the reason. */
+#define NO_URING_MESSAGE "Could not set up io_uring"
+
 void assert_open_fails(const char *path, const HostFileOptions *options,
                        SnapError code, const char *message);
 
@@ -53,7 +61,8 @@ typedef struct FileTest {
 
 /*
  * Run @func, with a FileTest, on a new file of this content that is opened for
- * writing. Where that is refused for want of O_DIRECT, check the refusal.
+ * writing. Where that is refused for want of O_DIRECT or io_uring, check the
+ * refusal.
  */
 void host_file_run_case(HostFileCase which, const char *content, size_t bytes,
                         CoroutineFunc *func);

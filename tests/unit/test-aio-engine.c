@@ -16,13 +16,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "engine-cases.h"
 #include "event-loop.h"
-#include "scratch.h"
-#include "../../block/aio-engine.h"
+#include "run-suite.h"
 
-#define BLOCK 4096
-
-/* What the next calls do. A test that sets something finds it used up. */
+/* What the next calls do. Each test begins with nothing wrong. */
 static struct {
     int setup_error;
     int submit_errors[8]; /* 0: none; a positive number: accept so many */
@@ -114,122 +112,14 @@ ssize_t preadv64v2(int fd, const struct iovec *iov, int iovcnt, off64_t offset,
     return -1;
 }
 
-typedef enum EngineKind {
-    ENGINE_THREADS,
-    ENGINE_NATIVE,
-    ENGINES,
-} EngineKind;
-
-/* An engine on a fresh file, buffered for threads and O_DIRECT for native. */
-typedef struct EngineTest {
-    Scratch *scratch;
-    ThreadPool *pool;
-    AioEngine *engine;
-    int fd;
-    size_t alignment; /* of the requests of check_whole_requests() */
-    uint8_t *buffer;  /* aligned */
-    unsigned left;    /* coroutines that are not done */
-} EngineTest;
-
-#define BUFFER_BYTES (64 * BLOCK)
-
-static void engine_test_open(EngineTest *test, EngineKind kind)
+static void clear_faults(void)
 {
-    const char *path;
-
     memset(&faults, 0, sizeof(faults));
-    test->scratch = scratch_new();
-    test->pool = thread_pool_new();
-    test->buffer = aligned_alloc(BLOCK, BUFFER_BYTES);
-    test->alignment = BLOCK;
-    test->left = 0;
-    for (unsigned i = 0; i < BUFFER_BYTES; i++) {
-        test->buffer[i] = i / BLOCK + i;
-    }
-    path = scratch_path(test->scratch, "file");
-    test->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    ck_assert_int_ge(test->fd, 0);
-    if (kind == ENGINE_THREADS) {
-        test->engine = aio_threads_new(test->fd, true, test->pool);
-    } else {
-        /* Where O_DIRECT is refused, the kernel does it while submitting. */
-        fcntl(test->fd, F_SETFL, O_DIRECT);
-        ck_assert_int_eq(aio_native_new(test->fd, &test->engine), 0);
-    }
-}
-
-static void engine_test_close(EngineTest *test)
-{
-    aio_engine_close(test->engine);
-    thread_pool_free(test->pool);
-    close(test->fd);
-    free(test->buffer);
-    scratch_free(test->scratch);
-}
-
-static void run_with(EngineKind kind, CoroutineFunc *func)
-{
-    EngineTest test;
-
-    engine_test_open(&test, kind);
-    event_loop_run(func, &test);
-    engine_test_close(&test);
-}
-
-static void assert_file(EngineTest *test, off_t offset, const void *expected,
-                        size_t bytes)
-{
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", test->fd);
-    g_autofree char *content = g_malloc(bytes);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    ck_assert_int_eq(pread(fd, content, bytes, offset), bytes);
-    ck_assert_mem_eq(content, expected, bytes);
-    close(fd);
-}
-
-static void fill_vector(EngineTest *test, struct iovec *iov, unsigned count,
-                        size_t bytes)
-{
-    for (unsigned i = 0; i < count; i++) {
-        iov[i].iov_base = test->buffer + i * bytes;
-        iov[i].iov_len = bytes;
-    }
-}
-
-static void coroutine_fn check_whole_requests(void *opaque)
-{
-    EngineTest *test = opaque;
-    AioEngine *engine = test->engine;
-    size_t alignment = test->alignment;
-    struct iovec iov[4];
-    g_autofree uint8_t *before = g_memdup2(test->buffer, BUFFER_BYTES);
-
-    fill_vector(test, iov, 4, 2 * BLOCK);
-    ck_assert_int_eq(aio_engine_pwritev(engine, alignment, BLOCK, iov, 4), 0);
-    assert_file(test, BLOCK, before, 8 * BLOCK);
-    memset(test->buffer, 0xee, BUFFER_BYTES);
-    ck_assert_int_eq(aio_engine_preadv(engine, alignment, BLOCK, iov, 4), 0);
-    ck_assert_mem_eq(test->buffer, before, 8 * BLOCK);
-    ck_assert_uint_eq(test->buffer[8 * BLOCK], 0xee);
-    /* Half in the file, half behind its end; then all behind. */
-    ck_assert_int_eq(aio_engine_preadv(engine, alignment, 5 * BLOCK, iov, 4),
-                     0);
-    ck_assert_mem_eq(test->buffer, before + 4 * BLOCK, 4 * BLOCK);
-    for (unsigned i = 4 * BLOCK; i < 8 * BLOCK; i++) {
-        ck_assert_uint_eq(test->buffer[i], 0);
-    }
-    memset(test->buffer, 0xee, BUFFER_BYTES);
-    ck_assert_int_eq(aio_engine_preadv(engine, alignment, 50 * BLOCK, iov, 1),
-                     0);
-    ck_assert_uint_eq(test->buffer[0], 0);
-    ck_assert_uint_eq(test->buffer[2 * BLOCK - 1], 0);
-    ck_assert_uint_eq(test->buffer[2 * BLOCK], 0xee);
 }
 
 START_TEST(whole_requests)
 {
-    run_with(_i, check_whole_requests);
+    engine_run_case(_i, engine_check_whole_requests);
 }
 END_TEST
 
@@ -240,10 +130,10 @@ START_TEST(short_transfers_of_threads)
 
     engine_test_open(&test, ENGINE_THREADS);
     faults.transfer_most = BLOCK;
-    event_loop_run(check_whole_requests, &test);
+    event_loop_run(engine_check_whole_requests, &test);
     test.alignment = 1;
     faults.transfer_most = 1000;
-    event_loop_run(check_whole_requests, &test);
+    event_loop_run(engine_check_whole_requests, &test);
     engine_test_close(&test);
 }
 END_TEST
@@ -257,10 +147,10 @@ static void coroutine_fn check_unaligned_stop(void *opaque)
     EngineTest *test = opaque;
     struct iovec iov[2];
 
-    fill_vector(test, iov, 2, 8 * BLOCK);
+    engine_fill_vector(test, iov, 2, 8 * BLOCK);
     faults.transfer_most = 3 * BLOCK + 17;
     ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), 0);
-    assert_file(test, 0, test->buffer, 16 * BLOCK);
+    engine_assert_file(test, 0, test->buffer, 16 * BLOCK);
     /* Less than one block is no way forward at all. */
     faults.transfer_most = BLOCK - 1;
     ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), -EIO);
@@ -268,7 +158,7 @@ static void coroutine_fn check_unaligned_stop(void *opaque)
 
 START_TEST(short_writes_go_on_aligned)
 {
-    run_with(ENGINE_THREADS, check_unaligned_stop);
+    engine_run_case(ENGINE_THREADS, check_unaligned_stop);
 }
 END_TEST
 
@@ -279,7 +169,7 @@ static void coroutine_fn check_unaligned_end(void *opaque)
     struct iovec iov[2];
 
     ck_assert_int_eq(pwrite(test->fd, "end", 3, 0), 3);
-    fill_vector(test, iov, 2, BLOCK);
+    engine_fill_vector(test, iov, 2, BLOCK);
     ck_assert_int_eq(aio_engine_preadv(test->engine, BLOCK, 0, iov, 2), 0);
     ck_assert_mem_eq(test->buffer, "end\0\0\0", 6);
     for (unsigned i = 3; i < 2 * BLOCK; i++) {
@@ -289,7 +179,7 @@ static void coroutine_fn check_unaligned_end(void *opaque)
 
 START_TEST(short_read_at_an_unaligned_end)
 {
-    run_with(ENGINE_THREADS, check_unaligned_end);
+    engine_run_case(ENGINE_THREADS, check_unaligned_end);
 }
 END_TEST
 
@@ -298,7 +188,7 @@ static void coroutine_fn check_errors(void *opaque)
     EngineTest *test = opaque;
     struct iovec iov;
 
-    fill_vector(test, &iov, 1, BLOCK);
+    engine_fill_vector(test, &iov, 1, BLOCK);
     faults.interruptions = 3;
     ck_assert_int_eq(aio_engine_pwritev(test->engine, 1, 0, &iov, 1), 0);
     ck_assert_uint_eq(faults.interruptions, 0);
@@ -316,7 +206,7 @@ static void coroutine_fn check_errors(void *opaque)
 
 START_TEST(errors_of_threads)
 {
-    run_with(ENGINE_THREADS, check_errors);
+    engine_run_case(ENGINE_THREADS, check_errors);
 }
 END_TEST
 
@@ -342,85 +232,29 @@ static void coroutine_fn check_long_vector(void *opaque)
     }
     ck_assert_uint_eq(used, IOV_MAX);
     ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, COUNT), 0);
-    assert_file(test, 0, blocks, IOV_MAX * (size_t)BLOCK);
+    engine_assert_file(test, 0, blocks, IOV_MAX * (size_t)BLOCK);
     memset(blocks, 0xee, IOV_MAX * (size_t)BLOCK);
     ck_assert_int_eq(aio_engine_preadv(test->engine, BLOCK, 0, iov, COUNT), 0);
-    assert_file(test, 0, blocks, IOV_MAX * (size_t)BLOCK);
+    engine_assert_file(test, 0, blocks, IOV_MAX * (size_t)BLOCK);
     ck_assert_uint_eq(blocks[BLOCK], (uint8_t)(IOV_MAX + 2));
     free(blocks);
 }
 
 START_TEST(vectors_beyond_iov_max)
 {
-    run_with(_i, check_long_vector);
+    engine_run_case(_i, check_long_vector);
 }
 END_TEST
-
-/* One block each of the file and of the buffer, for many at once. */
-typedef struct BlockRequest {
-    EngineTest *test;
-    unsigned block;
-    bool is_read;
-    int expected;
-} BlockRequest;
-
-static void coroutine_fn do_block_request(void *opaque)
-{
-    BlockRequest *request = opaque;
-    EngineTest *test = request->test;
-    struct iovec iov = {
-        .iov_base = test->buffer + request->block % 64 * BLOCK,
-        .iov_len = BLOCK,
-    };
-    int64_t offset = (int64_t)request->block * BLOCK;
-    int ret;
-
-    if (request->is_read) {
-        ret = aio_engine_preadv(test->engine, BLOCK, offset, &iov, 1);
-    } else {
-        ret = aio_engine_pwritev(test->engine, BLOCK, offset, &iov, 1);
-    }
-    ck_assert_int_eq(ret, request->expected);
-    test->left--;
-}
-
-static void coroutine_fn run_block_requests(BlockRequest *requests,
-                                            unsigned count)
-{
-    requests->test->left = count;
-    for (unsigned i = 0; i < count; i++) {
-        event_loop_start(do_block_request, &requests[i]);
-    }
-    while (requests->test->left > 0) {
-        event_loop_wake(coroutine_self());
-        coroutine_yield();
-    }
-}
-
-static void coroutine_fn write_blocks(EngineTest *test, unsigned count)
-{
-    g_autofree BlockRequest *requests = g_new0(BlockRequest, count);
-
-    for (unsigned i = 0; i < count; i++) {
-        requests[i].test = test;
-        requests[i].block = i;
-    }
-    run_block_requests(requests, count);
-    for (unsigned i = 0; i < count; i++) {
-        assert_file(test, (off_t)i * BLOCK, test->buffer + i % 64 * BLOCK,
-                    BLOCK);
-    }
-}
 
 /* Far more than the kernel's queue or the pool holds. */
 static void coroutine_fn check_many_requests(void *opaque)
 {
-    write_blocks(opaque, 1000);
+    engine_write_blocks(opaque, 1000);
 }
 
 START_TEST(more_requests_than_fit)
 {
-    run_with(_i, check_many_requests);
+    engine_run_case(_i, check_many_requests);
 }
 END_TEST
 
@@ -428,14 +262,14 @@ static void coroutine_fn check_one_turn_one_call(void *opaque)
 {
     EngineTest *test = opaque;
 
-    write_blocks(test, 20);
+    engine_write_blocks(test, 20);
     ck_assert_uint_eq(faults.submit_calls, 1);
     ck_assert_uint_eq(faults.submit_most, 20);
 }
 
 START_TEST(requests_of_one_turn_go_out_together)
 {
-    run_with(ENGINE_NATIVE, check_one_turn_one_call);
+    engine_run_case(ENGINE_NATIVE, check_one_turn_one_call);
 }
 END_TEST
 
@@ -454,17 +288,17 @@ static void coroutine_fn check_partial_submission(void *opaque)
     const int full[] = { 4, -EAGAIN, 1, -EAGAIN, 5, -EAGAIN };
 
     set_submit_errors(partial, G_N_ELEMENTS(partial));
-    write_blocks(test, 20);
+    engine_write_blocks(test, 20);
     /* The last call takes all that is left. */
     ck_assert_uint_eq(faults.submit_calls, G_N_ELEMENTS(partial) + 1);
     set_submit_errors(full, G_N_ELEMENTS(full));
-    write_blocks(test, 20);
+    engine_write_blocks(test, 20);
     ck_assert_uint_ge(faults.submit_calls, G_N_ELEMENTS(full) + 1);
 }
 
 START_TEST(partial_submission_and_full_queue)
 {
-    run_with(ENGINE_NATIVE, check_partial_submission);
+    engine_run_case(ENGINE_NATIVE, check_partial_submission);
 }
 END_TEST
 
@@ -480,13 +314,13 @@ static void coroutine_fn check_submit_errors(void *opaque)
     for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
         requests[i] = (BlockRequest){ test, i, i % 2, expected[i] };
     }
-    run_block_requests(requests, G_N_ELEMENTS(requests));
+    engine_run_block_requests(requests, G_N_ELEMENTS(requests));
 }
 
 /* Each request gets its own error, and the others go on. */
 START_TEST(errors_of_submission)
 {
-    run_with(ENGINE_NATIVE, check_submit_errors);
+    engine_run_case(ENGINE_NATIVE, check_submit_errors);
 }
 END_TEST
 
@@ -508,14 +342,14 @@ static void coroutine_fn check_failing_alone(void *opaque)
         coroutine_yield();
     }
     set_submit_errors(&error, 1);
-    do_block_request(&request);
+    engine_do_block_request(&request);
     aio_engine_close(test->engine);
     test->engine = first;
 }
 
 START_TEST(failed_submission_wakes_the_loop)
 {
-    run_with(ENGINE_NATIVE, check_failing_alone);
+    engine_run_case(ENGINE_NATIVE, check_failing_alone);
 }
 END_TEST
 
@@ -525,7 +359,7 @@ static void coroutine_fn check_native_errors(void *opaque)
     struct iovec iov;
     int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    fill_vector(test, &iov, 1, BLOCK);
+    engine_fill_vector(test, &iov, 1, BLOCK);
     test->engine->fd = null_fd;
     ck_assert_int_eq(aio_engine_pwritev(test->engine, 1, 0, &iov, 1), -EBADF);
     close(null_fd);
@@ -536,7 +370,7 @@ static void coroutine_fn check_native_errors(void *opaque)
 
 START_TEST(errors_of_the_kernel)
 {
-    run_with(ENGINE_NATIVE, check_native_errors);
+    engine_run_case(ENGINE_NATIVE, check_native_errors);
 }
 END_TEST
 
@@ -557,6 +391,7 @@ static Suite *aio_engine_suite(void)
     TCase *tcase = tcase_create("aio-engine");
 
     tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, clear_faults, NULL);
     tcase_add_loop_test(tcase, whole_requests, 0, ENGINES);
     tcase_add_test(tcase, short_transfers_of_threads);
     tcase_add_test(tcase, short_writes_go_on_aligned);
@@ -576,11 +411,5 @@ static Suite *aio_engine_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(aio_engine_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(aio_engine_suite());
 }

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <libaio.h>
+#include <liburing.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -19,10 +20,13 @@
 
 #include "event-loop.h"
 #include "host-file-cases.h"
+#include "run-suite.h"
 
-/* Our own io_setup() and statx(), which do as they are told. */
+/* Our own io_setup(), io_uring_queue_init() and statx(), which obey. */
 static struct {
     int setup_error;
+    int uring_error;
+    unsigned uring_calls;
     bool alignment_is_set; /* and this is it; 0: the kernel does not say */
     unsigned alignment;
     unsigned offset_alignment;
@@ -33,6 +37,14 @@ int io_setup(int maxevents, io_context_t *context)
     int (*real)(int, io_context_t *) = dlsym(RTLD_NEXT, "io_setup");
 
     return faults.setup_error ? faults.setup_error : real(maxevents, context);
+}
+
+int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+{
+    typeof(io_uring_queue_init) *real = dlsym(RTLD_NEXT, "io_uring_queue_init");
+
+    faults.uring_calls++;
+    return faults.uring_error ? faults.uring_error : real(entries, ring, flags);
 }
 
 #ifdef STATX_DIOALIGN
@@ -202,6 +214,81 @@ START_TEST(native_aio_needs_direct)
                           "cache.direct=on, which was not specified.");
     }
     scratch_free(scratch);
+}
+END_TEST
+
+static const struct {
+    int error;
+    const char *message;
+} uring_refusals[] = {
+    { -ENOSYS, "Could not set up io_uring (this kernel has none); use "
+               "--aio=threads: Function not implemented" },
+    { -EPERM, "Could not set up io_uring (kernel.io_uring_disabled or a "
+              "sandbox forbids it); use --aio=threads: Operation not "
+              "permitted" },
+    { -ENOMEM, "Could not set up io_uring (RLIMIT_MEMLOCK may be too low); "
+               "use --aio=threads: Cannot allocate memory" },
+    { -EMFILE, "Could not set up io_uring; use --aio=threads: Too many open "
+               "files" },
+};
+
+START_TEST(io_uring_is_required)
+{
+    Scratch *scratch = scratch_new();
+    const char *path = scratch_write(scratch, "file", "abc", 3);
+    HostFileOptions options = {
+        .cache = HOST_FILE_CACHE_WRITEBACK,
+        .aio = HOST_FILE_AIO_IO_URING,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(uring_refusals); i++) {
+        faults.uring_error = uring_refusals[i].error;
+        assert_open_fails(path, &options, SNAP_ERROR_IO,
+                          uring_refusals[i].message);
+    }
+    scratch_free(scratch);
+}
+END_TEST
+
+static void coroutine_fn check_no_uring(void *opaque)
+{
+    FileTest *test = opaque;
+
+    read_at_once(test->file, 8);
+    ck_assert_uint_eq(faults.uring_calls, 0);
+}
+
+START_TEST(automatic_aio_needs_no_io_uring)
+{
+    faults.uring_error = -EPERM;
+    host_file_run_case(CASE_AUTOMATIC, "abc", 3, check_no_uring);
+    host_file_run_case(CASE_WRITEBACK, "abc", 3, check_no_uring);
+}
+END_TEST
+
+static void coroutine_fn check_locks_are_gone(void *opaque)
+{
+    FileTest *test = opaque;
+    HostFileOptions options = {
+        .writable = true,
+        .aio = HOST_FILE_AIO_IO_URING,
+        .lock = BLOCK_FILE_LOCK_WRITE,
+    };
+
+    for (unsigned i = 0; i < 20; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(BlockFile)
+            file = host_file_open(test->path, &options, &error);
+
+        ck_assert_msg(file != NULL, "%u: %s", i, error ? error->message : "");
+        read_at_once(file, 3);
+    }
+}
+
+/* Although the kernel may keep the file open for a while. */
+START_TEST(closing_gives_the_locks_back_at_once)
+{
+    host_file_run_case(CASE_WRITEBACK_URING, "abc", 3, check_locks_are_gone);
 }
 END_TEST
 
@@ -463,6 +550,9 @@ static Suite *host_file_open_suite(void)
     tcase_add_test(tcase, automatic_aio_falls_back_to_threads);
     tcase_add_test(tcase, native_aio_is_required);
     tcase_add_test(tcase, native_aio_needs_direct);
+    tcase_add_test(tcase, io_uring_is_required);
+    tcase_add_test(tcase, automatic_aio_needs_no_io_uring);
+    tcase_add_test(tcase, closing_gives_the_locks_back_at_once);
     tcase_add_test(tcase, without_direct_io);
 #ifdef STATX_DIOALIGN
     tcase_add_test(tcase, alignment);
@@ -479,11 +569,5 @@ static Suite *host_file_open_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(host_file_open_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(host_file_open_suite());
 }

@@ -15,6 +15,7 @@
 
 #include "event-loop.h"
 #include "host-file-cases.h"
+#include "run-suite.h"
 
 /* Our own fdatasync(), which can be made to fail. */
 static struct {
@@ -353,11 +354,5 @@ static Suite *host_file_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(host_file_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(host_file_suite());
 }
