@@ -80,7 +80,7 @@ check-unit: $(UNIT_TESTS) ## unit tests alone
 check-behaviour: all ## tests of the command line and with real QEMU alone
 	@tests/run
 
-check-long: deps ## the same with many more rounds; half an hour
+check-long: deps ## the same with many more rounds; some ten minutes
 	@$(MAKE) --no-print-directory all unit-tests
 	@ROUNDS=200 TEST_LIMIT=1800 tests/run
 
