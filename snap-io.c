@@ -199,6 +199,9 @@ bool coroutine_fn aio_buffer_pool_drain(AioBufferPool *pool, GError **errp)
     return true;
 }
 
+/* Longer than a source that has more to say is ever silent in its last part. */
+#define SILENCE_MS 1000
+
 typedef struct PumpIn {
     const SnapInlet *inlet;
     PipeEnd *from;
@@ -232,9 +235,14 @@ static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
     buffer->bytes = 0;
     while (!*end && buffer->bytes < pool->buffer_bytes) {
         uint8_t *to = buffer->data + buffer->bytes;
-        ssize_t got =
-            pipe_end_read(from, to, pool->buffer_bytes - buffer->bytes);
+        ssize_t got;
 
+        if (inlet->may_end && inlet->may_end(inlet->opaque) &&
+            !pipe_end_wait_readable(from, SILENCE_MS)) {
+            *end = true;
+            break;
+        }
+        got = pipe_end_read(from, to, pool->buffer_bytes - buffer->bytes);
         if (got < 0) {
             snap_error_set_errno(errp, got,
                                  "cannot read the stream at %" PRIu64,

@@ -165,6 +165,19 @@ static bool coroutine_fn take(void *opaque, const uint8_t *data, size_t bytes,
     return true;
 }
 
+/*
+ * A source that waits for our answer keeps the pipe open. Without a device
+ * description only its silence tells that its end marker was the end.
+ */
+static bool may_end(void *opaque)
+{
+    const Save *save = opaque;
+
+    return !save->options->raw &&
+           migration_reader_info(save->reader)->return_path &&
+           migration_reader_may_end(save->reader);
+}
+
 static bool coroutine_fn reserve(void *opaque, uint64_t end, GError **errp)
 {
     Save *save = opaque;
@@ -187,6 +200,7 @@ static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
         aio_buffer_pool_new(SNAP_BUFFER_BYTES, save->options->depth, errp);
     SnapInlet inlet = {
         .take = take,
+        .may_end = may_end,
         .reserve = reserve,
         .store = store,
         .unit = QCOW2_VMSTATE_UNIT,

@@ -71,6 +71,12 @@ bool migration_reader_finish(MigrationReader *reader, GError **errp);
  */
 MigrationPhase migration_reader_phase(const MigrationReader *reader);
 
+/*
+ * Would input that ended here be complete, though more may follow? For a source
+ * that keeps the pipe open and sends no device description.
+ */
+bool migration_reader_may_end(const MigrationReader *reader);
+
 const MigrationInfo *migration_reader_info(const MigrationReader *reader);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrationReader, migration_reader_free)

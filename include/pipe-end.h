@@ -9,6 +9,7 @@
 #ifndef PIPE_END_H
 #define PIPE_END_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -33,6 +34,12 @@ void pipe_end_free(PipeEnd *end);
  * -ECANCELED after pipe_end_cancel(). Yields.
  */
 ssize_t coroutine_fn pipe_end_read(PipeEnd *end, void *buffer, size_t bytes);
+
+/*
+ * Wait until a read would not, or until @timeout_ms have passed: false. What
+ * never makes anybody wait, such as a regular file, is always ready. Yields.
+ */
+bool coroutine_fn pipe_end_wait_readable(const PipeEnd *end, int timeout_ms);
 
 /*
  * Write all @bytes. Returns 0 or a negative errno, -EPIPE when the reader has

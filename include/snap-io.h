@@ -84,6 +84,11 @@ typedef struct SnapInlet {
      */
     bool coroutine_fn (*take)(void *opaque, const uint8_t *data, size_t bytes,
                               bool *end, GError **errp);
+    /*
+     * May the stream be over, though the pipe is still open? Then a source that
+     * stays silent for a second has ended it. May be NULL.
+     */
+    bool (*may_end)(void *opaque);
     /* Make room up to position @end. In order, before anything is stored. */
     bool coroutine_fn (*reserve)(void *opaque, uint64_t end, GError **errp);
     /*

@@ -470,6 +470,11 @@ bool opaque_region_finish(MigrationReader *reader)
     return false;
 }
 
+bool opaque_region_may_end(const MigrationReader *reader)
+{
+    return live_end_accepted(reader->opaque);
+}
+
 char *opaque_region_describe(const MigrationReader *reader)
 {
     const OpaqueRegion *region = reader->opaque;

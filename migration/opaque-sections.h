@@ -33,6 +33,9 @@ size_t opaque_region_feed(MigrationReader *reader, const uint8_t *data,
  */
 bool opaque_region_finish(MigrationReader *reader);
 
+/* Would input that ends with the bytes fed so far be complete? */
+bool opaque_region_may_end(const MigrationReader *reader);
+
 /* Where the stream stands, for messages: "in section 'x' (id 1)". To free. */
 char *opaque_region_describe(const MigrationReader *reader);
 

@@ -401,6 +401,13 @@ MigrationPhase migration_reader_phase(const MigrationReader *reader)
     return reader->phase;
 }
 
+bool migration_reader_may_end(const MigrationReader *reader)
+{
+    return reader->phase == MIGRATION_PHASE_COMPLETE ||
+           (!reader_stopped(reader) && reader->opaque != NULL &&
+            opaque_region_may_end(reader));
+}
+
 const MigrationInfo *migration_reader_info(const MigrationReader *reader)
 {
     return &reader->info;

@@ -181,6 +181,12 @@ static int coroutine_fn wait_or_fail(const PipeEnd *end, int error)
     return 0;
 }
 
+bool coroutine_fn pipe_end_wait_readable(const PipeEnd *end, int timeout_ms)
+{
+    return !end->can_wait ||
+           event_loop_wait_fd(end->wait_fd, G_IO_IN, timeout_ms);
+}
+
 ssize_t coroutine_fn pipe_end_read(PipeEnd *end, void *buffer, size_t bytes)
 {
     while (!end->cancelled) {

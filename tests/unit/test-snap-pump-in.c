@@ -59,6 +59,7 @@ typedef struct PumpIn {
     bool lockstep;      /* the source waits until its bytes are looked at */
     bool stays_open;    /* the source does not close the pipe at the end */
     size_t end_at;      /* `take' wants no more from here on; 0: all */
+    bool may_end;       /* silence is an end, wherever it falls */
     Step take;
     Step reserve;
     Step store;
@@ -199,6 +200,13 @@ static void coroutine_fn run_source(void *opaque)
     test->helpers--;
 }
 
+static bool stream_may_end(void *opaque)
+{
+    const PumpIn *test = opaque;
+
+    return test->may_end;
+}
+
 static void coroutine_fn run_canceller(void *opaque)
 {
     PumpIn *test = opaque;
@@ -225,6 +233,7 @@ static void coroutine_fn run_pump(void *opaque)
     PumpIn *test = opaque;
     SnapInlet inlet = {
         .take = take,
+        .may_end = stream_may_end,
         .reserve = reserve,
         .store = store,
         .unit = test->unit,
@@ -467,6 +476,22 @@ START_TEST(take_ends_a_stream_that_stays_open)
 }
 END_TEST
 
+/* Pauses are no end; only the silence behind the last byte is. */
+START_TEST(silence_ends_a_stream_that_stays_open)
+{
+    PumpIn *test = pump_in_new(depths[_i], 2 * BUFFER_BYTES + 10);
+
+    test->may_end = true;
+    test->stays_open = true;
+    test->lockstep = true;
+    test->piece_bytes = 997;
+    pump_in_run(test);
+    ck_assert_uint_eq(test->taken, test->stream_bytes);
+    assert_stored(test);
+    pump_in_free(test);
+}
+END_TEST
+
 static void assert_failed(const PumpIn *test, const char *text)
 {
     ck_assert(!test->pumped);
@@ -606,6 +631,7 @@ static Suite *snap_pump_in_suite(void)
     tcase_add_loop_test(tcase, from_a_file, 0, all);
     tcase_add_loop_test(tcase, take_ends_the_stream, 0, all);
     tcase_add_loop_test(tcase, take_ends_a_stream_that_stays_open, 0, all);
+    tcase_add_loop_test(tcase, silence_ends_a_stream_that_stays_open, 0, 2);
     tcase_add_loop_test(tcase, failure_to_take, 0, all);
     tcase_add_loop_test(tcase, failure_to_reserve, 0, all);
     tcase_add_loop_test(tcase, failure_to_store, 0, all);
