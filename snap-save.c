@@ -258,11 +258,17 @@ static void cancel(void *opaque)
     pipe_end_cancel(opaque);
 }
 
-/* Close the image; a snapshot that was not committed leaves no trace. */
-static void coroutine_fn close_image(Save *save, bool saved)
+/*
+ * Close the image; a snapshot that was not committed leaves no trace. But an
+ * image that may hold the state is kept, also when saying so failed.
+ */
+static void coroutine_fn close_image(Save *save)
 {
+    bool keep = save->writer &&
+                qcow2_snapshot_writer_may_be_committed(save->writer);
+
     qcow2_snapshot_writer_end(save->writer);
-    if (save->created && !saved) {
+    if (save->created && !keep) {
         unlink(save->options->image);
     }
     snap_image_close(&save->image);
@@ -294,7 +300,7 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     saved = begin(&save, result, errp) && take_stream(&save, &bytes, errp) &&
             commit(&save, bytes, errp);
     /* Before the answer: a source that goes on at once wants the lock. */
-    close_image(&save, saved);
+    close_image(&save);
     answer(&save, saved);
     progress_free(save.progress);
     migration_reader_free(save.reader);

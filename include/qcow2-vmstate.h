@@ -90,6 +90,13 @@ bool coroutine_fn qcow2_snapshot_writer_commit(Qcow2SnapshotWriter *writer,
                                                GError **errp);
 
 /*
+ * May the snapshot be part of the image, although _commit() failed? So from the
+ * moment when the header is written: whether it got to the disk is not known
+ * then, and the file may be all there is of the VM state.
+ */
+bool qcow2_snapshot_writer_may_be_committed(const Qcow2SnapshotWriter *writer);
+
+/*
  * Free the writer. A snapshot that was not committed is forgotten and the file
  * cut back to its old length. NULL is allowed. Yields.
  */

@@ -485,6 +485,11 @@ bool coroutine_fn qcow2_snapshot_writer_commit(Qcow2SnapshotWriter *writer,
            qcow2_transaction_commit(writer->transaction, &update, errp);
 }
 
+bool qcow2_snapshot_writer_may_be_committed(const Qcow2SnapshotWriter *writer)
+{
+    return writer->transaction->committed;
+}
+
 void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer)
 {
     if (!writer) {

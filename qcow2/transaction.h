@@ -42,7 +42,7 @@ typedef struct Qcow2Transaction {
     uint64_t end;            /* like `start', with what was allocated since */
     GArray *allocated;       /* of Qcow2ClusterRun: without a refcount yet */
     uint64_t space_reserved; /* bytes of the file known to have disk space */
-    bool committed;
+    bool committed; /* the header is being or has been written */
     Qcow2Refcounts *refcounts;
     Qcow2WriteBuffer *metadata;
 } Qcow2Transaction;
