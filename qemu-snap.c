@@ -45,6 +45,9 @@ static const char usage_text[] =
     "  -U, --force-share    load, list, inspect: do not lock IMAGE\n"
     "  -p, --progress       show progress on standard error (SIGUSR1: once)\n"
     "  -q, --quiet          no warnings\n"
+    "  -T, --trace=[[enable=]PATTERN][,file=FILE]\n"
+    "                       show which ways are taken, on standard error or "
+    "in FILE\n"
     "      --output=FORMAT  list, inspect: human (default) or json\n"
     "  -h, --help           show this help\n"
     "  -V, --version        show the version\n"
@@ -77,6 +80,7 @@ static const struct option long_options[] = {
     { "force-share", no_argument, NULL, 'U' },
     { "progress", no_argument, NULL, 'p' },
     { "quiet", no_argument, NULL, 'q' },
+    { "trace", required_argument, NULL, 'T' },
     { "output", required_argument, NULL, OPTION_OUTPUT },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
@@ -189,6 +193,14 @@ static bool parse_output(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+/* The last one counts, as with all options. */
+static bool parse_trace(const char *spec, SnapOptions *options, GError **errp)
+{
+    g_clear_pointer(&options->trace, trace_free);
+    options->trace = trace_new(spec, errp);
+    return options->trace != NULL;
+}
+
 static bool parse_option(int option, const char *argument, SnapOptions *options,
                          GError **errp)
 {
@@ -219,6 +231,8 @@ static bool parse_option(int option, const char *argument, SnapOptions *options,
     case 'q':
         options->quiet = true;
         return true;
+    case 'T':
+        return parse_trace(argument, options, errp);
     case OPTION_OUTPUT:
         return parse_output(argument, options, errp);
     default:
@@ -322,7 +336,7 @@ static bool parse_command_line(int argc, char **argv, SnapOptions *options,
 
     /* One line is enough of a message, and ours has the program's name. */
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":n:s:UpqhV", long_options,
+    while ((option = getopt_long(argc, argv, ":n:s:UpqT:hV", long_options,
                                  NULL)) != -1) {
         switch (option) {
         case 'h':
@@ -433,6 +447,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     done = parse_command_line(argc, argv, &options, &only_text, &error) &&
            (only_text || snap_handle(&options, &result, &error));
+    g_clear_pointer(&options.trace, trace_free);
     print_warnings(&options, &result);
     if (done && (fflush(stdout) != 0 || ferror(stdout))) {
         g_set_error(&error, SNAP_ERROR, SNAP_ERROR_IO,

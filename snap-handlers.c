@@ -30,6 +30,7 @@ bool coroutine_fn snap_image_open(const SnapOptions *options,
     HostFileOptions file_options = {
         .cache = options->cache ? options->cache : cache,
         .aio = options->aio,
+        .trace = options->trace,
         .lock = options->force_share ? BLOCK_FILE_LOCK_NONE
                                      : BLOCK_FILE_LOCK_READ,
     };

@@ -43,6 +43,7 @@ static BlockFile *open_file(const SnapOptions *options, bool create,
         .create = create,
         .cache = options->cache,
         .aio = options->aio,
+        .trace = options->trace,
         .lock = BLOCK_FILE_LOCK_WRITE,
     };
 

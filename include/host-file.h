@@ -9,8 +9,13 @@
 #define HOST_FILE_H
 
 #include "block-file.h"
+#include "trace.h"
 
-/* As QEMU's -drive cache=; AUTOMATIC is `none' where O_DIRECT works. */
+/*
+ * As QEMU's -drive cache=. AUTOMATIC is `none' where O_DIRECT works, and
+ * `writeback' elsewhere; with O_DIRECT, long reads of a regular file that is
+ * not opened for writing take from the page cache what is there already.
+ */
 typedef enum HostFileCache {
     HOST_FILE_CACHE_AUTOMATIC,
     HOST_FILE_CACHE_NONE,       /* O_DIRECT */
@@ -37,6 +42,7 @@ typedef struct HostFileOptions {
     HostFileCache cache;
     HostFileAio aio;
     BlockFileLock lock;
+    Trace *trace; /* NULL: nobody listens; must outlive the file */
 } HostFileOptions;
 
 /*

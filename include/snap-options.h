@@ -23,9 +23,10 @@ typedef struct SnapOptions {
     bool progress;
     bool quiet;
     bool json;
+    Trace *trace; /* -T; NULL: not given */
 } SnapOptions;
 
-/* The option --depth; the default is in the options' initialiser. */
+/* The option --depth. */
 #define SNAP_MIN_DEPTH 1
 #define SNAP_MAX_DEPTH 32
 
