@@ -41,7 +41,9 @@ static const char usage_text[] =
     "                       where the file system can do it)\n"
     "      --aio=ENGINE     native, threads or io_uring (default: what suits\n"
     "                       the cache mode)\n"
-    "      --depth=N        requests in flight, 1 to 32 (default: 8)\n"
+    "      --depth=N        requests in flight, 1 to 32 (default: as many as "
+    "the\n"
+    "                       device has use for)\n"
     "  -U, --force-share    load, list, inspect: do not lock IMAGE\n"
     "  -p, --progress       show progress on standard error (SIGUSR1: once)\n"
     "  -q, --quiet          no warnings\n"
@@ -432,7 +434,6 @@ int main(int argc, char **argv)
     SnapOptions options = {
         .cache = HOST_FILE_CACHE_AUTOMATIC,
         .aio = HOST_FILE_AIO_AUTOMATIC,
-        .depth = 8, /* see SNAP_BUFFER_BYTES */
     };
     g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
     SnapResult result = { .warnings = warnings };

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "checked.h"
 #include "event-loop.h"
 #include "progress.h"
 #include "qcow2-vmstate.h"
@@ -154,6 +155,28 @@ static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
     }
 }
 
+AioBufferPool *snap_ring_new(unsigned depth, size_t buffer_bytes, GError **errp)
+{
+    unsigned requests = buffer_bytes / SNAP_BUFFER_BYTES;
+    unsigned start = div_round_up(depth ? depth : SNAP_DEFAULT_DEPTH, requests);
+    unsigned most = depth ? start : SNAP_MAX_DEPTH / requests;
+
+    return aio_buffer_pool_new(buffer_bytes, start, most, errp);
+}
+
+/*
+ * Buffers of huge pages can be given to a pipe. There must be two at least, so
+ * that one is being read into while the other one goes out.
+ */
+static size_t choose_buffer_bytes(const SnapStreaming *streaming)
+{
+    bool few = streaming->depth &&
+               streaming->depth * SNAP_BUFFER_BYTES < 2 * SNAP_HUGE_BYTES;
+    bool give = streaming->to && pipe_end_can_give(streaming->to) && !few;
+
+    return give ? SNAP_HUGE_BYTES : SNAP_BUFFER_BYTES;
+}
+
 SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
                                             GError **errp)
 {
@@ -167,7 +190,8 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
     };
     SnapPumpResult result;
 
-    pool = aio_buffer_pool_new(SNAP_BUFFER_BYTES, streaming->depth, errp);
+    pool =
+        snap_ring_new(streaming->depth, choose_buffer_bytes(streaming), errp);
     if (!pool) {
         return SNAP_PUMP_FAILED;
     }
@@ -178,6 +202,10 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
     }
     result = snap_pump_out(pool, streaming->snapshot->vm_state_size, &outlet,
                            streaming->to, errp);
+    trace_event(streaming->trace, "snap_stream_out",
+                "buffer_bytes=%zu buffers=%u given=%s",
+                aio_buffer_pool_buffer_bytes(pool), aio_buffer_pool_depth(pool),
+                aio_buffer_pool_can_renew(pool) ? "yes" : "no");
     qcow2_vmstate_reader_close(out.vmstate);
     return result;
 }
@@ -211,6 +239,7 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
         .image = image->qcow2,
         .snapshot = snapshot,
         .depth = options->depth,
+        .trace = options->trace,
         .reader = reader,
     };
 

@@ -15,10 +15,18 @@
 
 /*
  * Bytes per request: what a disk of today wants for its full rate. Eight in
- * flight (the default depth) hide the latency of all but network storage, and
- * fit into the memory that we allow ourselves many times over.
+ * flight hide the latency of most storage; where they do not, the ring grows
+ * until it holds SNAP_MAX_DEPTH of them (snap-depth.h).
  */
-#define SNAP_BUFFER_BYTES (1024 * 1024)
+#define SNAP_BUFFER_BYTES  (1024 * 1024)
+#define SNAP_DEFAULT_DEPTH 8
+
+/*
+ * A ring of buffers of @buffer_bytes for what the options say about the
+ * depth, which counts requests of SNAP_BUFFER_BYTES. NULL and @errp.
+ */
+AioBufferPool *snap_ring_new(unsigned depth, size_t buffer_bytes,
+                             GError **errp);
 
 /* An image and its file, opened and closed together. */
 typedef struct SnapImage {
@@ -61,7 +69,8 @@ const Qcow2Snapshot *snap_choose(const SnapOptions *options,
 typedef struct SnapStreaming {
     Qcow2Image *image;
     const Qcow2Snapshot *snapshot;
-    unsigned depth;
+    unsigned depth; /* as in SnapOptions */
+    Trace *trace;
     PipeEnd *to;
     MigrationReader *reader;
     struct Progress *progress;

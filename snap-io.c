@@ -2,202 +2,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * The AioBufferPool ring and the pumps on top of it.
- *
- * A buffer is in one of four places: free, lent to the user, in flight, or
- * done and waiting for its turn. Invariants:
- *   1. The four add up to the depth.
- *   2. A buffer counts as in flight before its function is started, because a
- *      function may be done before starting it returns.
- *   3. After the first failure nothing is lent out any more: the user finds
- *      NULL, stops, drains, and gets that first failure. What was in flight is
- *      always waited for, because the device still writes to its memory.
+ * The pumps between a pipe and the ring of buffers.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "event-loop.h"
 #include "snap-error.h"
 #include "snap-io.h"
-
-typedef struct AioTask {
-    AioBuffer buffer; /* first: the user's view */
-    AioBufferPool *pool;
-    AioBufferFunc *func;
-    void *opaque;
-    bool in_order;
-    bool done; /* in order only: may be handed on */
-} AioTask;
-
-struct AioBufferPool {
-    /* Constant after _new(). */
-    size_t buffer_bytes;
-    unsigned depth;
-    uint8_t *memory;
-    AioTask *tasks;
-
-    GQueue free;    /* of AioTask */
-    GQueue ordered; /* of AioTask: started in order, not yet handed on */
-    unsigned in_flight;
-    GError *error;          /* the first failure */
-    CoroutineQueue changed; /* somebody waits for any of the above */
-};
-
-AioBufferPool *aio_buffer_pool_new(size_t buffer_bytes, unsigned depth,
-                                   GError **errp)
-{
-    AioBufferPool *pool = g_new0(AioBufferPool, 1);
-    uint8_t *memory = mmap(NULL, buffer_bytes * depth, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    unsigned i;
-
-    if (memory == MAP_FAILED) {
-        snap_error_set_errno(errp, -errno, "%u buffers of %zu bytes", depth,
-                             buffer_bytes);
-        g_free(pool);
-        return NULL;
-    }
-    pool->buffer_bytes = buffer_bytes;
-    pool->depth = depth;
-    pool->memory = memory;
-    pool->tasks = g_new0(AioTask, depth);
-    for (i = 0; i < depth; i++) {
-        pool->tasks[i].buffer.data = memory + i * buffer_bytes;
-        pool->tasks[i].pool = pool;
-        g_queue_push_tail(&pool->free, &pool->tasks[i]);
-    }
-    return pool;
-}
-
-void aio_buffer_pool_free(AioBufferPool *pool)
-{
-    if (!pool) {
-        return;
-    }
-    g_assert(pool->in_flight == 0);
-    g_assert(pool->free.length == pool->depth);
-    munmap(pool->memory, pool->buffer_bytes * pool->depth);
-    g_queue_clear(&pool->free);
-    g_clear_error(&pool->error);
-    g_free(pool->tasks);
-    g_free(pool);
-}
-
-AioBuffer *aio_buffer_pool_try_get(AioBufferPool *pool)
-{
-    AioTask *task = pool->error ? NULL : g_queue_pop_head(&pool->free);
-
-    return task ? &task->buffer : NULL;
-}
-
-AioBuffer *coroutine_fn aio_buffer_pool_get(AioBufferPool *pool)
-{
-    while (!pool->error && g_queue_is_empty(&pool->free)) {
-        coroutine_queue_wait(&pool->changed);
-    }
-    return aio_buffer_pool_try_get(pool);
-}
-
-void aio_buffer_pool_put(AioBufferPool *pool, AioBuffer *buffer)
-{
-    g_assert(pool->free.length < pool->depth);
-    /* The buffer used last is the one that the cache still knows. */
-    g_queue_push_head(&pool->free, buffer);
-    coroutine_queue_wake_all(&pool->changed);
-}
-
-bool aio_buffer_pool_fail(AioBufferPool *pool, GError *error)
-{
-    bool first = !pool->error;
-
-    if (first) {
-        pool->error = error;
-    } else {
-        g_error_free(error);
-    }
-    coroutine_queue_wake_all(&pool->changed);
-    return first;
-}
-
-static void coroutine_fn aio_task_entry(void *opaque)
-{
-    AioTask *task = opaque;
-    AioBufferPool *pool = task->pool;
-    GError *error = NULL;
-
-    if (!task->func(&task->buffer, task->opaque, &error)) {
-        aio_buffer_pool_fail(pool, error);
-    }
-    pool->in_flight--;
-    if (task->in_order) {
-        task->done = true;
-        coroutine_queue_wake_all(&pool->changed);
-    } else {
-        aio_buffer_pool_put(pool, &task->buffer);
-    }
-}
-
-static void start(AioBufferPool *pool, AioBuffer *buffer, AioBufferFunc *func,
-                  void *opaque, bool in_order)
-{
-    AioTask *task = (AioTask *)buffer;
-
-    task->func = func;
-    task->opaque = opaque;
-    task->in_order = in_order;
-    task->done = false;
-    pool->in_flight++;
-    g_assert(pool->in_flight <= pool->depth);
-    event_loop_start(aio_task_entry, task);
-}
-
-void aio_buffer_pool_start(AioBufferPool *pool, AioBuffer *buffer,
-                           AioBufferFunc *func, void *opaque)
-{
-    start(pool, buffer, func, opaque, false);
-}
-
-void aio_buffer_pool_start_in_order(AioBufferPool *pool, AioBuffer *buffer,
-                                    AioBufferFunc *func, void *opaque)
-{
-    g_queue_push_tail(&pool->ordered, buffer);
-    start(pool, buffer, func, opaque, true);
-}
-
-AioBuffer *coroutine_fn aio_buffer_pool_next(AioBufferPool *pool)
-{
-    AioTask *oldest = g_queue_peek_head(&pool->ordered);
-
-    g_assert(oldest);
-    while (!pool->error && !oldest->done) {
-        coroutine_queue_wait(&pool->changed);
-    }
-    if (pool->error) {
-        return NULL;
-    }
-    g_queue_pop_head(&pool->ordered);
-    return &oldest->buffer;
-}
-
-bool coroutine_fn aio_buffer_pool_drain(AioBufferPool *pool, GError **errp)
-{
-    AioTask *task;
-
-    while (pool->in_flight > 0) {
-        coroutine_queue_wait(&pool->changed);
-    }
-    /* Nobody will ask for these any more. */
-    while ((task = g_queue_pop_head(&pool->ordered))) {
-        aio_buffer_pool_put(pool, &task->buffer);
-    }
-    if (pool->error) {
-        g_propagate_error(errp, g_steal_pointer(&pool->error));
-        return false;
-    }
-    return true;
-}
 
 /* Longer than a source that has more to say is ever silent in its last part. */
 #define SILENCE_MS 1000
@@ -232,8 +45,10 @@ static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
                                      const SnapInlet *inlet, AioBuffer *buffer,
                                      bool *end, GError **errp)
 {
+    size_t size = aio_buffer_pool_buffer_bytes(pool);
+
     buffer->bytes = 0;
-    while (!*end && buffer->bytes < pool->buffer_bytes) {
+    while (!*end && buffer->bytes < size) {
         uint8_t *to = buffer->data + buffer->bytes;
         ssize_t got;
 
@@ -242,7 +57,7 @@ static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
             *end = true;
             break;
         }
-        got = pipe_end_read(from, to, pool->buffer_bytes - buffer->bytes);
+        got = pipe_end_read(from, to, size - buffer->bytes);
         if (got < 0) {
             snap_error_set_errno(errp, got,
                                  "cannot read the stream at %" PRIu64,
@@ -300,12 +115,13 @@ static bool coroutine_fn fetch_buffer(AioBuffer *buffer, void *opaque,
 static bool read_ahead(AioBufferPool *pool, uint64_t *position, uint64_t end,
                        const SnapOutlet *outlet)
 {
+    size_t size = aio_buffer_pool_buffer_bytes(pool);
     AioBuffer *buffer;
     bool started = false;
 
     while (*position < end && (buffer = aio_buffer_pool_try_get(pool))) {
         buffer->position = *position;
-        buffer->bytes = MIN(pool->buffer_bytes, end - *position);
+        buffer->bytes = MIN(size, end - *position);
         *position += buffer->bytes;
         aio_buffer_pool_start_in_order(pool, buffer, fetch_buffer,
                                        (void *)outlet);
@@ -314,17 +130,30 @@ static bool read_ahead(AioBufferPool *pool, uint64_t *position, uint64_t end,
     return started;
 }
 
-static SnapPumpResult coroutine_fn hand_on(const AioBuffer *buffer,
+/*
+ * Where it is possible the memory itself goes into the pipe: that is cheaper
+ * than a copy, for us and for the reader. Nobody knows for how long somebody
+ * behind the pipe reads it (`pv' and others pass pages on), so it is not used
+ * again: the buffer gets fresh pages.
+ */
+static SnapPumpResult coroutine_fn hand_on(AioBufferPool *pool,
+                                           AioBuffer *buffer,
                                            const SnapOutlet *outlet,
                                            PipeEnd *to, GError **errp)
 {
+    bool give = to && pipe_end_can_give(to) && aio_buffer_pool_can_renew(pool);
     size_t written = buffer->bytes;
     int ret = 0;
 
-    if (to) {
+    if (give) {
+        ret = pipe_end_give(to, buffer->data, buffer->bytes, &written);
+    } else if (to) {
         ret = pipe_end_write(to, buffer->data, buffer->bytes, &written);
     }
     outlet->passed(outlet->opaque, buffer->data, written);
+    if (give) {
+        aio_buffer_pool_renew(pool, buffer);
+    }
     if (ret < 0) {
         snap_error_set_errno(errp, ret, "cannot write the stream at %" PRIu64,
                              buffer->position + written);
@@ -363,7 +192,7 @@ SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
         if (done == bytes && outlet->before_last) {
             outlet->before_last(outlet->opaque);
         }
-        result = hand_on(buffer, outlet, to, &error);
+        result = hand_on(pool, buffer, outlet, to, &error);
         aio_buffer_pool_put(pool, buffer);
         if (error && !aio_buffer_pool_fail(pool, error)) {
             /* A read had failed before. */

@@ -11,6 +11,7 @@
  * narrow, so that a QEMU with something left to write notices if we give up.
  * Nothing is committed unless the stream is complete.
  */
+#include <inttypes.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/stat.h>
@@ -197,8 +198,7 @@ static bool coroutine_fn store(void *opaque, uint64_t position,
 
 static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
 {
-    g_autoptr(AioBufferPool) pool =
-        aio_buffer_pool_new(SNAP_BUFFER_BYTES, save->options->depth, errp);
+    g_autoptr(AioBufferPool) pool = NULL;
     SnapInlet inlet = {
         .take = take,
         .may_end = may_end,
@@ -208,7 +208,14 @@ static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
         .opaque = save,
     };
 
-    return pool && snap_pump_in(pool, save->from, &inlet, bytes, errp);
+    pool = snap_ring_new(save->options->depth, SNAP_BUFFER_BYTES, errp);
+    if (!pool || !snap_pump_in(pool, save->from, &inlet, bytes, errp)) {
+        return false;
+    }
+    trace_event(save->options->trace, "snap_stream_in",
+                "bytes=%" PRIu64 " buffers=%u", *bytes,
+                aio_buffer_pool_depth(pool));
+    return true;
 }
 
 static bool coroutine_fn commit(Save *save, uint64_t bytes, GError **errp)

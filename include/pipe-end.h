@@ -50,6 +50,20 @@ int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
                                 size_t *written);
 
 /*
+ * Can pages be given to @end instead of copied? A pipe that we write to holds
+ * pages, and it takes ours.
+ */
+bool pipe_end_can_give(const PipeEnd *end);
+
+/*
+ * The same as pipe_end_write(), but the memory itself goes into the pipe and on
+ * to whoever is behind it, for any time: the caller must never write to these
+ * pages again. Unmapping them, or replacing them by others, is allowed at once.
+ */
+int coroutine_fn pipe_end_give(PipeEnd *end, const void *buffer, size_t bytes,
+                               size_t *written);
+
+/*
  * Make a pipe as small as it can be, so that its writer must wait for us.
  * Fails silently while more than that is in it; call again after reading.
  */

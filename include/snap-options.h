@@ -18,7 +18,7 @@ typedef struct SnapOptions {
     bool raw;            /* --raw: store the bytes whatever they are */
     HostFileCache cache;
     HostFileAio aio;
-    unsigned depth; /* buffers in the ring */
+    unsigned depth; /* requests in flight; 0: follow the device */
     bool force_share;
     bool progress;
     bool quiet;

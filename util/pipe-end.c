@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "event-loop.h"
@@ -33,6 +34,7 @@ struct PipeEnd {
     bool reset_flags; /* O_NONBLOCK was set on the caller's description */
     bool can_wait;    /* pollable: not a regular file */
     bool writer;
+    bool can_give; /* a pipe that we write to */
     int wait_fd;   /* an epoll instance of `fd' and `cancel_fd' */
     int cancel_fd; /* an eventfd */
 
@@ -120,6 +122,7 @@ static PipeEnd *pipe_end_new(int fd, bool writer, GError **errp)
         /* Only speed depends on it: quotas may say no. */
         (void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES_WANTED);
     }
+    end->can_give = S_ISFIFO(status.st_mode) && writer;
     end->can_wait = true;
     ret = make_nonblocking(end, fd, flags);
     if (ret < 0) {
@@ -204,13 +207,33 @@ ssize_t coroutine_fn pipe_end_read(PipeEnd *end, void *buffer, size_t bytes)
     return -ECANCELED;
 }
 
-int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
-                                size_t *written)
+static ssize_t copy_to(const PipeEnd *end, const void *buffer, size_t bytes)
+{
+    return write(end->fd, buffer, bytes);
+}
+
+/* Not as a gift: only the page cache could do something with one. */
+static ssize_t give_to(const PipeEnd *end, const void *buffer, size_t bytes)
+{
+    struct iovec iov = { .iov_base = (void *)buffer, .iov_len = bytes };
+    ssize_t put = vmsplice(end->fd, &iov, 1, SPLICE_F_NONBLOCK);
+
+    /* A sandbox may not know the call. */
+    if (put < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL)) {
+        return copy_to(end, buffer, bytes);
+    }
+    return put;
+}
+
+typedef ssize_t PutFunc(const PipeEnd *end, const void *buffer, size_t bytes);
+
+static int coroutine_fn put_all(PipeEnd *end, PutFunc *func, const void *buffer,
+                                size_t bytes, size_t *written)
 {
     *written = 0;
     while (*written < bytes && !end->cancelled) {
         ssize_t put =
-            write(end->fd, (const char *)buffer + *written, bytes - *written);
+            func(end, (const char *)buffer + *written, bytes - *written);
         int ret;
 
         if (put > 0) {
@@ -226,6 +249,23 @@ int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
         }
     }
     return *written < bytes ? -ECANCELED : 0;
+}
+
+int coroutine_fn pipe_end_write(PipeEnd *end, const void *buffer, size_t bytes,
+                                size_t *written)
+{
+    return put_all(end, copy_to, buffer, bytes, written);
+}
+
+bool pipe_end_can_give(const PipeEnd *end)
+{
+    return end->can_give;
+}
+
+int coroutine_fn pipe_end_give(PipeEnd *end, const void *buffer, size_t bytes,
+                               size_t *written)
+{
+    return put_all(end, give_to, buffer, bytes, written);
 }
 
 void pipe_end_narrow(PipeEnd *end)

@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -176,6 +178,100 @@ static void coroutine_fn check_long_write(void *opaque)
 START_TEST(writer_waits_for_room)
 {
     connection_run_writer(connection_kinds[_i](), check_long_write);
+}
+END_TEST
+
+static void coroutine_fn run_give(void *opaque)
+{
+    Transfer *transfer = opaque;
+
+    transfer->written = SIZE_MAX;
+    transfer->ret = pipe_end_give(transfer->end, transfer->data,
+                                  transfer->bytes, &transfer->written);
+    transfer->over = true;
+}
+
+/* What was given is still there when its pages are not ours any more. */
+static void coroutine_fn check_giving(void *opaque)
+{
+    Connection *connection = opaque;
+    const size_t bytes = LARGE_PIPE_BYTES / 2;
+    g_autofree uint8_t *pattern = pattern_new(2 * bytes);
+    g_autofree uint8_t *copy = g_malloc0(2 * bytes);
+    size_t done = 0;
+    Transfer give = {
+        .end = connection->end,
+        .data = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        .bytes = bytes,
+    };
+
+    ck_assert_ptr_ne(give.data, MAP_FAILED);
+    ck_assert(pipe_end_can_give(connection->end));
+    for (unsigned i = 0; i < 2; i++) {
+        memcpy(give.data, pattern + i * bytes, bytes);
+        run_give(&give);
+        ck_assert_int_eq(give.ret, 0);
+        ck_assert_uint_eq(give.written, bytes);
+        ck_assert_int_eq(madvise(give.data, bytes, MADV_DONTNEED), 0);
+    }
+    munmap(give.data, bytes);
+    while (done < 2 * bytes) {
+        done += read_some(connection->read_fd, copy + done, 2 * bytes - done);
+    }
+    ck_assert_mem_eq(copy, pattern, 2 * bytes);
+}
+
+START_TEST(given_pages_keep_their_content)
+{
+    connection_run_writer(connection_pipe(), check_giving);
+}
+END_TEST
+
+/* More than a pipe holds, and then nobody who takes it. */
+static void coroutine_fn check_waiting_giver(void *opaque)
+{
+    Connection *connection = opaque;
+    g_autofree uint8_t *pattern = pattern_new(3 * LARGE_PIPE_BYTES);
+    g_autofree uint8_t *copy = g_malloc0(LARGE_PIPE_BYTES);
+    Transfer give = {
+        .end = connection->end,
+        .data = pattern,
+        .bytes = 3 * LARGE_PIPE_BYTES,
+    };
+    size_t done;
+
+    event_loop_start(run_give, &give);
+    assert_waits(&give);
+    done = read_some(connection->read_fd, copy, LARGE_PIPE_BYTES);
+    ck_assert_mem_eq(copy, pattern, done);
+    assert_waits(&give);
+    close(connection->read_fd);
+    connection->read_fd = -1;
+    wait_for(&give);
+    ck_assert_int_eq(give.ret, -EPIPE);
+    ck_assert_uint_ge(give.written, done);
+    ck_assert_uint_lt(give.written, give.bytes);
+}
+
+START_TEST(giver_waits_for_room)
+{
+    connection_run_writer(connection_pipe(), check_waiting_giver);
+}
+END_TEST
+
+/* A socket would be a copy, and a reader gives nothing. */
+START_TEST(only_pipes_take_pages)
+{
+    Connection socket = connection_socket();
+    Connection pipe = connection_pipe();
+
+    socket.end = connection_writer_new(socket.write_fd);
+    pipe.end = connection_reader_new(pipe.read_fd);
+    ck_assert(!pipe_end_can_give(socket.end));
+    ck_assert(!pipe_end_can_give(pipe.end));
+    connection_close(&socket);
+    connection_close(&pipe);
 }
 END_TEST
 
@@ -388,6 +484,9 @@ static Suite *pipe_end_suite(void)
     tcase_add_loop_test(tcase, reads_what_is_there, 0, kinds);
     tcase_add_loop_test(tcase, reader_waits_for_bytes, 0, kinds);
     tcase_add_loop_test(tcase, writer_waits_for_room, 0, kinds);
+    tcase_add_test(tcase, given_pages_keep_their_content);
+    tcase_add_test(tcase, giver_waits_for_room);
+    tcase_add_test(tcase, only_pipes_take_pages);
     tcase_add_loop_test(tcase, writer_need_not_wait, 0, kinds);
     tcase_add_loop_test(tcase, reader_goes_away, 0, kinds);
     tcase_add_loop_test(tcase, reader_was_never_there, 0, kinds);

@@ -73,7 +73,7 @@ static AioBuffer *end_any_work(Ring *ring)
 static void ring_run(unsigned depth, CoroutineFunc *func)
 {
     Ring ring = {
-        .pool = aio_buffer_pool_new(BUFFER_BYTES, depth, NULL),
+        .pool = aio_buffer_pool_new(BUFFER_BYTES, depth, depth, NULL),
         .depth = depth,
         .works = g_ptr_array_new(),
         .random = g_rand_new_with_seed(depth),
@@ -168,8 +168,8 @@ START_TEST(no_memory_is_an_error)
 {
     g_autoptr(GError) error = NULL;
 
-    ck_assert_ptr_null(
-        aio_buffer_pool_new((size_t)1 << (8 * sizeof(size_t) - 8), 8, &error));
+    ck_assert_ptr_null(aio_buffer_pool_new(
+        (size_t)1 << (8 * sizeof(size_t) - 8), 8, 8, &error));
     ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_IO));
     aio_buffer_pool_free(NULL);
 }

@@ -287,7 +287,8 @@ static void pump_in_run_from(PumpIn *test, const int fds[2])
     test->read_fd = fds[0];
     test->write_fd = fds[1];
     test->random = g_rand_new_with_seed(test->depth + test->stream_bytes);
-    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, NULL);
+    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth,
+                                     NULL);
     test->from = pipe_end_new_reader(test->read_fd, NULL);
     ck_assert_ptr_nonnull(test->from);
     ck_assert_int_eq(fcntl(test->write_fd, F_SETFL, O_WRONLY | O_NONBLOCK), 0);

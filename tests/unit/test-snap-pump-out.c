@@ -244,7 +244,8 @@ static void pump_out_run_to(PumpOut *test, const int fds[2])
     test->read_fd = fds[0];
     test->write_fd = fds[1];
     test->random = g_rand_new_with_seed(test->depth + test->stream_bytes);
-    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, NULL);
+    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth,
+                                     NULL);
     if (test->write_fd >= 0) {
         test->to = pipe_end_new_writer(test->write_fd, NULL);
         ck_assert_ptr_nonnull(test->to);
