@@ -123,6 +123,21 @@ int coroutine_fn aio_engine_pwritev(AioEngine *engine, size_t alignment,
     return 0;
 }
 
+int aio_engine_register_buffers(AioEngine *engine, void *memory, size_t bytes)
+{
+    if (!engine->ops->register_buffers) {
+        return -ENOTSUP;
+    }
+    return engine->ops->register_buffers(engine, memory, bytes);
+}
+
+void aio_engine_unregister_buffers(AioEngine *engine)
+{
+    if (engine->ops->unregister_buffers) {
+        engine->ops->unregister_buffers(engine);
+    }
+}
+
 void aio_engine_close(AioEngine *engine)
 {
     if (engine) {

@@ -35,6 +35,9 @@ typedef struct AioEngineOps {
      */
     ssize_t coroutine_fn (*transfer)(AioEngine *engine,
                                      const AioTransfer *transfer);
+    /* See the wrappers below. Both are there, or neither. */
+    int (*register_buffers)(AioEngine *engine, void *memory, size_t bytes);
+    void (*unregister_buffers)(AioEngine *engine);
     /* Nothing is in flight. */
     void (*close)(AioEngine *engine);
 } AioEngineOps;
@@ -68,6 +71,21 @@ AioEngine *aio_threads_new(int fd, bool uses_cache, ThreadPool *pool);
 
 /* NULL is allowed. */
 void aio_engine_close(AioEngine *engine);
+
+/*
+ * Tell the engine that many transfers will use this memory, whose pages stay
+ * what they are until it is unregistered or the engine closed. One region at a
+ * time. Returns 0, -ENOTSUP when the engine has no use for it, or another
+ * negative errno: -ENOMEM when RLIMIT_MEMLOCK is too low, -E2BIG above 1 GiB.
+ * Without success transfers work as before.
+ */
+int aio_engine_register_buffers(AioEngine *engine, void *memory, size_t bytes);
+
+/*
+ * Nothing is in flight. Allowed after a registration
+ * that did not succeed.
+ */
+void aio_engine_unregister_buffers(AioEngine *engine);
 
 /*
  * Transfer the whole vector, going on after short transfers. @alignment is

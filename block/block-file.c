@@ -139,6 +139,20 @@ bool block_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
     return file->ops->lock(file, lock, errp);
 }
 
+void block_file_register_buffers(BlockFile *file, void *memory, size_t bytes)
+{
+    if (file->ops->register_buffers && bytes > 0) {
+        file->ops->register_buffers(file, memory, bytes);
+    }
+}
+
+void block_file_unregister_buffers(BlockFile *file)
+{
+    if (file->ops->unregister_buffers) {
+        file->ops->unregister_buffers(file);
+    }
+}
+
 void block_file_close(BlockFile *file)
 {
     if (file) {

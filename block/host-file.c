@@ -5,17 +5,21 @@
  * A regular file or block device of the host as a block file: how it is opened
  * is decided here, how requests are carried out by the engines (aio-engine.h).
  *
- * There is one open() in the life of a file. The image locks belong to the
- * open file description, so a second one would be in conflict with the first;
- * O_DIRECT is therefore switched on afterwards, on the same descriptor.
+ * There is one open() by name in the life of a file. The image locks belong to
+ * the open file description, so a second one would be in conflict with the
+ * first; O_DIRECT is therefore switched on afterwards, on the same descriptor.
+ * (Others are made from it, without locks and for reading: reopen.h.)
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "aio-choice.h"
 #include "aio-engine.h"
 #include "bounce.h"
+#include "cached-read.h"
 #include "checked.h"
 #include "direct-io.h"
 #include "host-file.h"
@@ -27,28 +31,18 @@
 /* As qemu-img does; the umask takes off what the user wants off. */
 #define HOST_FILE_MODE 0644
 
-/*
- * With automatic AIO, native AIO is set up when this many requests are in
- * flight at once, and given up when a phase of work is over: at a flush and
- * when the lock is dropped. Destroying it takes the kernel some 30 ms, and a
- * process cannot exit before. That is too long for a look at the metadata,
- * which asks for one piece after the other and gains nothing from it; and a
- * save or load that has moved its data has other things to do meanwhile.
- */
-#define HOST_FILE_NATIVE_DEPTH 4
-
 typedef struct HostFile {
     BlockFile file;
 
     /* Constant after opening. */
     int fd;
     bool ignores_flush;
-    bool chooses_engine; /* see HOST_FILE_NATIVE_DEPTH */
+    Trace *trace;
     ThreadPool *pool;
-    AioEngine *threads;
+    AioChoice *choice;
 
-    AioEngine *kernel_aio; /* NULL: not set up; when there, it is used */
-    bool native_failed;    /* to set up: not tried again */
+    bool tries_cache;       /* at the next long read; see host_file_cache() */
+    CachedRead cached_read; /* .cache NULL: everything is read directly */
     BlockFileLock lock;
     int flush_error;      /* see host_file_flush() */
     CoroutineMutex edges; /* see bounce.h */
@@ -62,17 +56,13 @@ static HostFile *host_file_from(BlockFile *file)
 
 static AioEngine *host_file_engine(HostFile *host)
 {
-    if (!host->kernel_aio && host->chooses_engine && !host->native_failed &&
-        host->in_flight >= HOST_FILE_NATIVE_DEPTH) {
-        host->native_failed = aio_native_new(host->fd, &host->kernel_aio) < 0;
-    }
-    return host->kernel_aio ? host->kernel_aio : host->threads;
+    return aio_choice_engine(host->choice, host->in_flight);
 }
 
-static void host_file_give_up_native(HostFile *host)
+static void host_file_end_phase(HostFile *host)
 {
-    if (host->chooses_engine && host->in_flight == 0) {
-        g_clear_pointer(&host->kernel_aio, aio_engine_close);
+    if (host->in_flight == 0) {
+        aio_choice_end_phase(host->choice);
     }
 }
 
@@ -83,19 +73,56 @@ static bool host_file_is_aligned(BlockFile *file, int64_t offset,
            io_vector_is_aligned(iov, iovcnt, file->alignment);
 }
 
+static int coroutine_fn host_file_read_direct(void *opaque, int64_t offset,
+                                              const struct iovec *iov,
+                                              int iovcnt)
+{
+    HostFile *host = opaque;
+
+    return aio_engine_preadv(host_file_engine(host), host->file.alignment,
+                             offset, iov, iovcnt);
+}
+
+/*
+ * Should this aligned read look into the page cache? Whether that is possible
+ * is found out at the first one for which it is worthwhile: then the image is
+ * locked, and on a network file system what is opened now is fresh. And who
+ * only looks at the metadata never needs to know.
+ */
+static bool host_file_cache(HostFile *host, const struct iovec *iov, int iovcnt)
+{
+    int ret;
+
+    if (io_vector_bytes(iov, iovcnt) < CACHED_READ_MIN) {
+        return false;
+    }
+    if (host->tries_cache) {
+        host->tries_cache = false;
+        ret = page_cache_new(host->fd, host->pool, &host->cached_read.cache);
+        if (ret < 0) {
+            trace_event(host->trace, "host_file_fallback",
+                        "wanted='O_DIRECT and page cache' used='O_DIRECT' "
+                        "error='%s'",
+                        g_strerror(-ret));
+        }
+    }
+    return host->cached_read.cache != NULL;
+}
+
 static int coroutine_fn host_file_preadv(BlockFile *file, int64_t offset,
                                          const struct iovec *iov, int iovcnt)
 {
     HostFile *host = host_file_from(file);
-    AioEngine *engine;
     int ret;
 
     host->in_flight++;
-    engine = host_file_engine(host);
-    if (host_file_is_aligned(file, offset, iov, iovcnt)) {
-        ret = aio_engine_preadv(engine, file->alignment, offset, iov, iovcnt);
+    if (!host_file_is_aligned(file, offset, iov, iovcnt)) {
+        ret = bounce_preadv(host_file_engine(host), file->alignment, offset,
+                            iov, iovcnt);
+    } else if (host_file_cache(host, iov, iovcnt)) {
+        ret = cached_read_preadv(&host->cached_read, offset, iov, iovcnt);
     } else {
-        ret = bounce_preadv(engine, file->alignment, offset, iov, iovcnt);
+        ret = host_file_read_direct(host, offset, iov, iovcnt);
     }
     host->in_flight--;
     return ret;
@@ -175,7 +202,7 @@ static int coroutine_fn host_file_flush(BlockFile *file)
     HostFile *host = host_file_from(file);
     int ret;
 
-    host_file_give_up_native(host);
+    host_file_end_phase(host);
     if (host->ignores_flush) {
         return 0;
     }
@@ -236,9 +263,34 @@ static bool host_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
     }
     host->lock = lock;
     if (lock == BLOCK_FILE_LOCK_NONE) {
-        host_file_give_up_native(host);
+        host_file_end_phase(host);
     }
     return true;
+}
+
+static void host_file_register_buffers(BlockFile *file, void *memory,
+                                       size_t bytes)
+{
+    aio_choice_set_buffers(host_file_from(file)->choice, memory, bytes);
+}
+
+static void host_file_unregister_buffers(BlockFile *file)
+{
+    HostFile *host = host_file_from(file);
+
+    g_assert(host->in_flight == 0);
+    aio_choice_set_buffers(host->choice, NULL, 0);
+}
+
+static void host_file_close_cache(HostFile *host)
+{
+    if (host->cached_read.cache) {
+        trace_event(host->trace, "host_file_cached_reads",
+                    "cached_bytes=%" PRIu64 " direct_bytes=%" PRIu64,
+                    host->cached_read.cached_bytes,
+                    host->cached_read.direct_bytes);
+        page_cache_free(host->cached_read.cache);
+    }
 }
 
 static void host_file_close(BlockFile *file)
@@ -246,15 +298,13 @@ static void host_file_close(BlockFile *file)
     HostFile *host = host_file_from(file);
 
     g_assert(host->in_flight == 0);
-    if (host->kernel_aio) {
-        /*
-         * The locks go with the last reference to the open file, and that may
-         * be the kernel's own for a moment: the next one must not wait for it.
-         */
-        image_lock_change(host->fd, host->lock, BLOCK_FILE_LOCK_NONE, NULL);
-    }
-    aio_engine_close(host->kernel_aio);
-    aio_engine_close(host->threads);
+    /*
+     * The locks go with the last reference to the open file, and that may be
+     * the kernel's own for a moment: the next one must not wait for it.
+     */
+    image_lock_change(host->fd, host->lock, BLOCK_FILE_LOCK_NONE, NULL);
+    host_file_close_cache(host);
+    aio_choice_free(host->choice);
     if (host->pool) {
         thread_pool_free(host->pool);
     }
@@ -270,6 +320,8 @@ static const BlockFileOps host_file_ops = {
     .truncate = host_file_truncate,
     .allocate = host_file_allocate,
     .lock = host_file_lock,
+    .register_buffers = host_file_register_buffers,
+    .unregister_buffers = host_file_unregister_buffers,
     .close = host_file_close,
 };
 
@@ -376,7 +428,13 @@ static bool host_file_setup_cache(HostFile *host,
     }
     ret = direct_io_enable(host->fd, &host->file.alignment);
     *direct = ret == 0;
-    if (ret == 0 || !required) {
+    if (ret == 0) {
+        return true;
+    }
+    if (!required) {
+        trace_event(host->trace, "host_file_fallback",
+                    "wanted='O_DIRECT' used='page cache' error='%s'",
+                    g_strerror(-ret));
         return true;
     }
     if (ret == -EINVAL) {
@@ -389,54 +447,32 @@ static bool host_file_setup_cache(HostFile *host,
     return false;
 }
 
-static bool host_file_setup_uring(HostFile *host, GError **errp)
+/*
+ * A reader whom the cache mode is left to takes from the page cache what is
+ * there. Not so on a block device: other hosts may write to it as well, and
+ * then its page cache, unlike that of a file system, holds old data; and it is
+ * dropped with the last one who has the device open.
+ */
+static void host_file_setup_cached_reads(HostFile *host,
+                                         const HostFileOptions *options,
+                                         bool direct)
 {
-    int ret = aio_uring_new(host->fd, &host->kernel_aio);
-    const char *reason = "";
-
-    if (ret == 0) {
-        return true;
-    }
-    if (ret == -ENOSYS) {
-        reason = " (this kernel has none)";
-    } else if (ret == -EPERM || ret == -EACCES) {
-        reason = " (kernel.io_uring_disabled or a sandbox forbids it)";
-    } else if (ret == -ENOMEM) {
-        reason = " (RLIMIT_MEMLOCK may be too low)";
-    }
-    snap_error_set_errno(
-        errp, ret, "Could not set up io_uring%s; use --aio=threads", reason);
-    return false;
+    host->tries_cache = direct && !options->writable &&
+                        options->cache == HOST_FILE_CACHE_AUTOMATIC &&
+                        !host->file.fixed_size;
+    host->cached_read.read_direct = host_file_read_direct;
+    host->cached_read.opaque = host;
 }
 
-static bool host_file_setup_aio(HostFile *host, HostFileAio aio, bool direct,
-                                GError **errp)
+static const char *host_file_cache_name(HostFileCache cache, bool direct)
 {
-    int ret;
-
-    host->pool = thread_pool_new();
-    host->threads = aio_threads_new(host->fd, !direct, host->pool);
-    switch (aio) {
-    case HOST_FILE_AIO_AUTOMATIC:
-        host->chooses_engine = direct;
-        break;
-    case HOST_FILE_AIO_NATIVE:
-        ret = aio_native_new(host->fd, &host->kernel_aio);
-        if (ret < 0) {
-            snap_error_set_errno(errp, ret,
-                                 "Could not set up native AIO%s; use "
-                                 "--aio=threads",
-                                 ret == -EAGAIN ? " (fs.aio-max-nr is used up)"
-                                                : "");
-            return false;
-        }
-        break;
-    case HOST_FILE_AIO_THREADS:
-        break;
-    case HOST_FILE_AIO_IO_URING:
-        return host_file_setup_uring(host, errp);
+    if (cache == HOST_FILE_CACHE_DIRECTSYNC) {
+        return "directsync";
     }
-    return true;
+    if (cache == HOST_FILE_CACHE_UNSAFE) {
+        return "unsafe";
+    }
+    return direct ? "none" : "writeback";
 }
 
 static bool host_file_setup(HostFile *host, const HostFileOptions *options,
@@ -444,9 +480,18 @@ static bool host_file_setup(HostFile *host, const HostFileOptions *options,
 {
     bool direct;
 
-    return host_file_check_type(host, errp) &&
-           host_file_setup_cache(host, options, &direct, errp) &&
-           host_file_setup_aio(host, options->aio, direct, errp) &&
+    if (!host_file_check_type(host, errp) ||
+        !host_file_setup_cache(host, options, &direct, errp)) {
+        return false;
+    }
+    host_file_setup_cached_reads(host, options, direct);
+    trace_event(host->trace, "host_file_open",
+                "cache=%s alignment=%zu page_cache_reads=%s",
+                host_file_cache_name(options->cache, direct),
+                host->file.alignment, host->tries_cache ? "try" : "no");
+    host->pool = thread_pool_new();
+    host->choice = aio_choice_new(host->fd, direct, options, host->pool, errp);
+    return host->choice != NULL &&
            host_file_lock(&host->file, options->lock, errp);
 }
 
@@ -466,6 +511,7 @@ BlockFile *host_file_open(const char *path, const HostFileOptions *options,
     host = g_new0(HostFile, 1);
     host->file.ops = &host_file_ops;
     host->file.writable = options->writable;
+    host->trace = options->trace;
     host->fd = fd;
     if (!host_file_setup(host, options, errp)) {
         host_file_close(&host->file);

@@ -100,6 +100,26 @@ void io_vector_zero_from(const struct iovec *iov, int iovcnt, size_t skip)
     }
 }
 
+struct iovec *io_vector_slice(const struct iovec *iov, size_t skip,
+                              uint64_t bytes, int *count)
+{
+    const struct iovec *first = io_vector_seek(iov, &skip);
+    const struct iovec *end = first;
+    uint64_t present = 0;
+    struct iovec *slice;
+
+    while (present < skip + bytes) {
+        present += end->iov_len;
+        end++;
+    }
+    *count = end - first;
+    slice = g_memdup2(first, *count * sizeof(*slice));
+    slice[*count - 1].iov_len -= present - (skip + bytes);
+    slice[0].iov_base = (char *)slice[0].iov_base + skip;
+    slice[0].iov_len -= skip;
+    return slice;
+}
+
 void io_vector_advance(struct iovec **iov, int *iovcnt, size_t bytes)
 {
     while (*iovcnt > 0 && bytes >= (*iov)->iov_len) {

@@ -37,6 +37,13 @@ void io_vector_copy_to(const struct iovec *iov, size_t skip, const void *buffer,
 /* Fill the vector behind its first @skip bytes with zeros. */
 void io_vector_zero_from(const struct iovec *iov, int iovcnt, size_t skip);
 
+/*
+ * The part of the vector that begins after @skip bytes and has @bytes, which
+ * are more than 0: an array of *@count elements, to be freed with g_free().
+ */
+struct iovec *io_vector_slice(const struct iovec *iov, size_t skip,
+                              uint64_t bytes, int *count);
+
 /* Cut the first @bytes off a vector that is the caller's to change. */
 void io_vector_advance(struct iovec **iov, int *iovcnt, size_t bytes);
 

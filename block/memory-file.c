@@ -35,8 +35,11 @@ typedef struct MemoryFile {
     GArray *records; /* of MemoryFileRecord */
     MemoryFileFailure failures[MEMORY_FILE_OPS];
     unsigned in_flight;
-    unsigned window; /* at most 1: nothing is held */
-    GPtrArray *held; /* of Coroutine, oldest first */
+    unsigned most_in_flight; /* since the last reset of the records */
+    unsigned window;         /* at most 1: nothing is held */
+    GPtrArray *held;         /* of Coroutine, oldest first */
+    size_t registered_bytes;
+    unsigned registrations;
 
     /* Lets go of @held when there is no window's full. */
     guint watch_id;       /* source, or 0 */
@@ -165,6 +168,7 @@ static int coroutine_fn memory_file_operate(MemoryFile *memory, MemoryFileOp op)
     int ret = memory_file_verdict(memory, op);
 
     memory->in_flight++;
+    memory->most_in_flight = MAX(memory->most_in_flight, memory->in_flight);
     memory_file_wait(memory, op);
     memory->in_flight--;
     return ret;
@@ -283,6 +287,25 @@ static bool memory_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
     return true;
 }
 
+/* Of no use here, but a caller can be checked. */
+static void memory_file_register_buffers(BlockFile *file, void *buffers,
+                                         size_t bytes)
+{
+    MemoryFile *memory = memory_file_from(file);
+
+    g_assert(memory->registered_bytes == 0);
+    memory->registered_bytes = bytes;
+    memory->registrations++;
+}
+
+static void memory_file_unregister_buffers(BlockFile *file)
+{
+    MemoryFile *memory = memory_file_from(file);
+
+    g_assert(memory->in_flight == 0);
+    memory->registered_bytes = 0;
+}
+
 static void memory_file_close(BlockFile *file)
 {
     MemoryFile *memory = memory_file_from(file);
@@ -305,6 +328,8 @@ static const BlockFileOps memory_file_ops = {
     .truncate = memory_file_truncate,
     .allocate = memory_file_allocate,
     .lock = memory_file_lock,
+    .register_buffers = memory_file_register_buffers,
+    .unregister_buffers = memory_file_unregister_buffers,
     .close = memory_file_close,
 };
 
@@ -354,7 +379,15 @@ const MemoryFileRecord *memory_file_records(BlockFile *file, size_t *count)
 
 void memory_file_reset_records(BlockFile *file)
 {
-    g_array_set_size(memory_file_from(file)->records, 0);
+    MemoryFile *memory = memory_file_from(file);
+
+    g_array_set_size(memory->records, 0);
+    memory->most_in_flight = memory->in_flight;
+}
+
+unsigned memory_file_most_in_flight(BlockFile *file)
+{
+    return memory_file_from(file)->most_in_flight;
 }
 
 size_t memory_file_count(BlockFile *file, MemoryFileOp op)
@@ -376,6 +409,16 @@ void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error)
     g_assert(error < 0 || nth == 0);
     failure->countdown = nth;
     failure->error = error;
+}
+
+size_t memory_file_registered_bytes(BlockFile *file)
+{
+    return memory_file_from(file)->registered_bytes;
+}
+
+unsigned memory_file_registrations(BlockFile *file)
+{
+    return memory_file_from(file)->registrations;
 }
 
 void memory_file_shuffle(BlockFile *file, unsigned window)

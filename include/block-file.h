@@ -38,6 +38,9 @@ typedef struct BlockFileOps {
     int coroutine_fn (*allocate)(BlockFile *file, int64_t offset,
                                  int64_t bytes);
     bool (*lock)(BlockFile *file, BlockFileLock lock, GError **errp);
+    /* Both are there, or neither. */
+    void (*register_buffers)(BlockFile *file, void *memory, size_t bytes);
+    void (*unregister_buffers)(BlockFile *file);
     void (*close)(BlockFile *file);
 } BlockFileOps;
 
@@ -117,6 +120,17 @@ int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
  * not yield.
  */
 bool block_file_lock(BlockFile *file, BlockFileLock lock, GError **errp);
+
+/*
+ * A hint that many requests will use this memory, so that each of them costs
+ * less. Its pages stay the same ones (no madvise() gives them back, nothing is
+ * mapped over them) until it is unregistered or the file is closed. One region
+ * at a time. Where it is not possible, nothing happens. Does not yield.
+ */
+void block_file_register_buffers(BlockFile *file, void *memory, size_t bytes);
+
+/* Nothing may be in flight. Does not yield. */
+void block_file_unregister_buffers(BlockFile *file);
 
 /* Nothing may be in flight. Drops the lock. NULL is allowed. */
 void block_file_close(BlockFile *file);

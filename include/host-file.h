@@ -25,9 +25,11 @@ typedef enum HostFileCache {
 } HostFileCache;
 
 /*
- * AUTOMATIC is threads, and on O_DIRECT files native AIO as soon as several
- * requests are in flight at once. NATIVE wants O_DIRECT; IO_URING does not
- * mind, but not every kernel or sandbox has it.
+ * AUTOMATIC is threads, and on O_DIRECT files, as soon as several requests are
+ * in flight at once, what the kernel grants first: io_uring if the file is not
+ * opened for writing, native AIO, or else threads still. NATIVE wants O_DIRECT;
+ * IO_URING does not mind, but not every kernel or sandbox has it, and when a
+ * process that writes is killed the lock may stay for some 50 ms.
  */
 typedef enum HostFileAio {
     HOST_FILE_AIO_AUTOMATIC,

@@ -48,6 +48,9 @@ const uint8_t *memory_file_content(BlockFile *file, size_t *bytes);
 const MemoryFileRecord *memory_file_records(BlockFile *file, size_t *count);
 void memory_file_reset_records(BlockFile *file);
 
+/* How many operations there were at once, at most, since that reset. */
+unsigned memory_file_most_in_flight(BlockFile *file);
+
 /* How many of these are of one kind. */
 size_t memory_file_count(BlockFile *file, MemoryFileOp op);
 
@@ -57,6 +60,12 @@ size_t memory_file_count(BlockFile *file, MemoryFileOp op);
  * negative @nth fails every one.
  */
 void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
+
+/* The length of the memory that is registered now; 0: there is none. */
+size_t memory_file_registered_bytes(BlockFile *file);
+
+/* How often there was some. */
+unsigned memory_file_registrations(BlockFile *file);
 
 /*
  * Complete requests out of order: with @window above 1, reads and writes are

@@ -29,30 +29,52 @@ int engine_uring_refusal(void)
 
 static void engine_test_fill_buffer(EngineTest *test)
 {
-    test->buffer = aligned_alloc(BLOCK, BUFFER_BYTES);
     for (unsigned i = 0; i < BUFFER_BYTES; i++) {
         test->buffer[i] = i / BLOCK + i;
     }
 }
 
+static bool engine_is_direct(EngineKind kind)
+{
+    return kind == ENGINE_NATIVE || kind == ENGINE_URING_DIRECT ||
+           kind == ENGINE_URING_REGISTERED_DIRECT;
+}
+
+/* RLIMIT_MEMLOCK may be used up; then there is no engine. */
+static void engine_test_register_buffer(EngineTest *test)
+{
+    int ret =
+        aio_engine_register_buffers(test->engine, test->buffer, BUFFER_BYTES);
+
+    if (ret < 0) {
+        ck_assert_int_eq(ret, -ENOMEM);
+        g_clear_pointer(&test->engine, aio_engine_close);
+    }
+}
+
+static void engine_test_open_uring(EngineTest *test, EngineKind kind)
+{
+    int ret = aio_uring_new(test->fd, &test->engine);
+
+    ck_assert_int_eq(ret, engine_uring_refusal());
+    if (ret == 0 && kind >= ENGINE_URING_REGISTERED) {
+        engine_test_register_buffer(test);
+    }
+}
+
 static void engine_test_open_engine(EngineTest *test, EngineKind kind)
 {
-    int ret = 0;
-
-    if (kind == ENGINE_NATIVE || kind == ENGINE_URING_DIRECT) {
+    if (engine_is_direct(kind)) {
         /* Where O_DIRECT is refused, it goes without. */
         fcntl(test->fd, F_SETFL, O_DIRECT);
     }
     if (kind == ENGINE_THREADS) {
         test->engine = aio_threads_new(test->fd, true, test->pool);
     } else if (kind == ENGINE_NATIVE) {
-        ret = aio_native_new(test->fd, &test->engine);
+        ck_assert_int_eq(aio_native_new(test->fd, &test->engine), 0);
     } else {
-        ret = aio_uring_new(test->fd, &test->engine);
-        ck_assert_int_eq(ret, engine_uring_refusal());
-        return;
+        engine_test_open_uring(test, kind);
     }
-    ck_assert_int_eq(ret, 0);
 }
 
 bool engine_test_open(EngineTest *test, EngineKind kind)
@@ -61,6 +83,7 @@ bool engine_test_open(EngineTest *test, EngineKind kind)
     test->scratch = scratch_new();
     test->pool = thread_pool_new();
     test->alignment = BLOCK;
+    test->buffer = aligned_alloc(BLOCK, BUFFER_BYTES);
     engine_test_fill_buffer(test);
     test->fd = open(scratch_path(test->scratch, "file"),
                     O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -112,34 +135,47 @@ void engine_fill_vector(EngineTest *test, struct iovec *iov, unsigned count,
     }
 }
 
-void coroutine_fn engine_check_whole_requests(void *opaque)
+/* Eight blocks, in @count elements. */
+static void coroutine_fn engine_check_requests_of(EngineTest *test,
+                                                  unsigned count)
 {
-    EngineTest *test = opaque;
     AioEngine *engine = test->engine;
     size_t alignment = test->alignment;
-    struct iovec iov[4];
-    g_autofree uint8_t *before = g_memdup2(test->buffer, BUFFER_BYTES);
+    struct iovec iov[8];
+    g_autofree uint8_t *before = NULL;
 
-    engine_fill_vector(test, iov, 4, 2 * BLOCK);
-    ck_assert_int_eq(aio_engine_pwritev(engine, alignment, BLOCK, iov, 4), 0);
+    engine_test_fill_buffer(test);
+    before = g_memdup2(test->buffer, BUFFER_BYTES);
+    ck_assert_int_eq(ftruncate(test->fd, 0), 0);
+    engine_fill_vector(test, iov, count, 8 * BLOCK / count);
+    ck_assert_int_eq(aio_engine_pwritev(engine, alignment, BLOCK, iov, count),
+                     0);
     engine_assert_file(test, BLOCK, before, 8 * BLOCK);
     memset(test->buffer, 0xee, BUFFER_BYTES);
-    ck_assert_int_eq(aio_engine_preadv(engine, alignment, BLOCK, iov, 4), 0);
+    ck_assert_int_eq(aio_engine_preadv(engine, alignment, BLOCK, iov, count),
+                     0);
     ck_assert_mem_eq(test->buffer, before, 8 * BLOCK);
     ck_assert_uint_eq(test->buffer[8 * BLOCK], 0xee);
     /* Half in the file, half behind its end; then all behind. */
-    ck_assert_int_eq(aio_engine_preadv(engine, alignment, 5 * BLOCK, iov, 4),
-                     0);
+    ck_assert_int_eq(
+        aio_engine_preadv(engine, alignment, 5 * BLOCK, iov, count), 0);
     ck_assert_mem_eq(test->buffer, before + 4 * BLOCK, 4 * BLOCK);
     for (unsigned i = 4 * BLOCK; i < 8 * BLOCK; i++) {
         ck_assert_uint_eq(test->buffer[i], 0);
     }
     memset(test->buffer, 0xee, BUFFER_BYTES);
+    engine_fill_vector(test, iov, 1, 2 * BLOCK);
     ck_assert_int_eq(aio_engine_preadv(engine, alignment, 50 * BLOCK, iov, 1),
                      0);
     ck_assert_uint_eq(test->buffer[0], 0);
     ck_assert_uint_eq(test->buffer[2 * BLOCK - 1], 0);
     ck_assert_uint_eq(test->buffer[2 * BLOCK], 0xee);
+}
+
+void coroutine_fn engine_check_whole_requests(void *opaque)
+{
+    engine_check_requests_of(opaque, 4);
+    engine_check_requests_of(opaque, 1);
 }
 
 void coroutine_fn engine_do_block_request(void *opaque)

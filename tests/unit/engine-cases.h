@@ -22,6 +22,9 @@ typedef enum EngineKind {
     ENGINE_NATIVE,       /* O_DIRECT */
     ENGINE_URING,        /* buffered */
     ENGINE_URING_DIRECT, /* O_DIRECT */
+    /* The same with the buffer registered. */
+    ENGINE_URING_REGISTERED,
+    ENGINE_URING_REGISTERED_DIRECT,
     ENGINES,
 } EngineKind;
 
@@ -38,7 +41,10 @@ typedef struct EngineTest {
 /* What the kernel says to io_uring: 0 or a negative errno. */
 int engine_uring_refusal(void);
 
-/* Returns false, with nothing open, where there is no io_uring. */
+/*
+ * Returns false, with nothing open, where there is no io_uring, or no memory
+ * may be registered.
+ */
 bool engine_test_open(EngineTest *test, EngineKind kind);
 void engine_test_close(EngineTest *test);
 
@@ -53,7 +59,10 @@ void engine_assert_file(EngineTest *test, off_t offset, const void *expected,
 void engine_fill_vector(EngineTest *test, struct iovec *iov, unsigned count,
                         size_t bytes);
 
-/* For engine_run_case(): writes and reads, across the end of the file too. */
+/*
+ * For engine_run_case(): writes and reads, across the end of the file too, of
+ * several elements each or of a single one.
+ */
 void coroutine_fn engine_check_whole_requests(void *opaque);
 
 /* One block each of the file and of the buffer, for many at once. */

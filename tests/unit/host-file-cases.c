@@ -176,3 +176,39 @@ void assert_on_disk(FileTest *test, off_t offset, const void *expected,
     ck_assert_mem_eq(content, expected, bytes);
     close(fd);
 }
+
+bool has_native_aio(void)
+{
+    g_autofree char *maps = NULL;
+
+    ck_assert(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
+    return strstr(maps, "[aio]") != NULL;
+}
+
+typedef struct Readers {
+    BlockFile *file;
+    unsigned left;
+} Readers;
+
+static void coroutine_fn run_reader(void *opaque)
+{
+    Readers *readers = opaque;
+    char byte;
+
+    ck_assert_int_eq(block_file_pread(readers->file, 1, &byte, 1), 0);
+    ck_assert_int_eq(byte, 'b');
+    readers->left--;
+}
+
+void coroutine_fn host_file_read_at_once(BlockFile *file, unsigned count)
+{
+    Readers readers = { file, count };
+
+    for (unsigned i = 0; i < count; i++) {
+        event_loop_start(run_reader, &readers);
+    }
+    while (readers.left > 0) {
+        event_loop_wake(coroutine_self());
+        coroutine_yield();
+    }
+}

@@ -71,4 +71,10 @@ void host_file_run_case(HostFileCase which, const char *content, size_t bytes,
 void assert_on_disk(FileTest *test, off_t offset, const void *expected,
                     size_t bytes);
 
+/* Does this process have a context of native AIO? */
+bool has_native_aio(void);
+
+/* So many reads of the file "abc", all in flight at once. */
+void coroutine_fn host_file_read_at_once(BlockFile *file, unsigned count);
+
 #endif /* HOST_FILE_CASES_H */

@@ -32,8 +32,10 @@ static struct {
     int submit_error;     /* of all calls */
     bool waits_when_busy; /* EBUSY comes when there are completions */
     unsigned submit_calls;
-    unsigned submit_most;  /* requests in one call */
-    unsigned worker_calls; /* requests that ask for a worker */
+    unsigned submit_most;      /* requests in one call */
+    unsigned worker_calls;     /* requests that ask for a worker */
+    unsigned registered_calls; /* requests into registered memory */
+    unsigned plain_calls;
     unsigned exits;
 
     int results[FAULTS]; /* 0: the real one */
@@ -81,6 +83,15 @@ int io_uring_register_eventfd(struct io_uring *ring, int fd)
     return faults.eventfd_error ? faults.eventfd_error : real(ring, fd);
 }
 
+static void count_opcode(unsigned opcode)
+{
+    if (opcode == IORING_OP_READ_FIXED || opcode == IORING_OP_WRITE_FIXED) {
+        faults.registered_calls++;
+    } else if (opcode != IORING_OP_NOP) {
+        faults.plain_calls++;
+    }
+}
+
 static void count_submission(struct io_uring *ring)
 {
     unsigned count = io_uring_sq_ready(ring);
@@ -93,6 +104,7 @@ static void count_submission(struct io_uring *ring)
         if (ring->sq.sqes[at].flags & IOSQE_ASYNC) {
             faults.worker_calls++;
         }
+        count_opcode(ring->sq.sqes[at].opcode);
     }
 }
 
@@ -159,17 +171,51 @@ unsigned io_uring_peek_batch_cqe(struct io_uring *ring,
     return count;
 }
 
+/* Each test is made with plain memory and with registered memory. */
+static EngineKind buffered_kind(int is_registered)
+{
+    return is_registered ? ENGINE_URING_REGISTERED : ENGINE_URING;
+}
+
+static EngineKind direct_kind(int is_registered)
+{
+    return is_registered ? ENGINE_URING_REGISTERED_DIRECT : ENGINE_URING_DIRECT;
+}
+
+/* Requests of one element that lies in registered memory, and no others. */
+static void assert_registered_calls(EngineKind kind)
+{
+    if (kind >= ENGINE_URING_REGISTERED) {
+        ck_assert_uint_gt(faults.registered_calls, 0);
+        ck_assert_uint_eq(faults.plain_calls, 0);
+    } else {
+        ck_assert_uint_eq(faults.registered_calls, 0);
+    }
+}
+
+static void run_case(EngineKind kind, CoroutineFunc *func)
+{
+    EngineTest test;
+
+    if (engine_test_open(&test, kind)) {
+        event_loop_run(func, &test);
+        engine_test_close(&test);
+        assert_registered_calls(kind);
+    }
+}
+
 START_TEST(short_transfers)
 {
     EngineTest test;
 
-    if (engine_test_open(&test, ENGINE_URING)) {
+    if (engine_test_open(&test, buffered_kind(_i))) {
         faults.transfer_most = BLOCK;
         event_loop_run(engine_check_whole_requests, &test);
         test.alignment = 1;
         faults.transfer_most = 1000;
         event_loop_run(engine_check_whole_requests, &test);
         engine_test_close(&test);
+        ck_assert_int_eq(faults.registered_calls > 0, _i);
     }
 }
 END_TEST
@@ -178,20 +224,20 @@ END_TEST
 static void coroutine_fn check_unaligned_stop(void *opaque)
 {
     EngineTest *test = opaque;
-    struct iovec iov[2];
+    struct iovec iov;
 
-    engine_fill_vector(test, iov, 2, 8 * BLOCK);
+    engine_fill_vector(test, &iov, 1, 16 * BLOCK);
     faults.transfer_most = 3 * BLOCK + 17;
-    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), 0);
+    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, &iov, 1), 0);
     engine_assert_file(test, 0, test->buffer, 16 * BLOCK);
     /* Less than one block is no way forward at all. */
     faults.transfer_most = BLOCK - 1;
-    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), -EIO);
+    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, &iov, 1), -EIO);
 }
 
 START_TEST(short_writes_go_on_aligned)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_unaligned_stop);
+    run_case(direct_kind(_i), check_unaligned_stop);
 }
 END_TEST
 
@@ -221,7 +267,7 @@ static void coroutine_fn check_results(void *opaque)
 
 START_TEST(results_that_are_errors)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_results);
+    run_case(direct_kind(_i), check_results);
 }
 END_TEST
 
@@ -234,7 +280,7 @@ static void coroutine_fn check_one_turn_one_call(void *opaque)
 
 START_TEST(requests_of_one_turn_go_out_together)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_one_turn_one_call);
+    run_case(direct_kind(_i), check_one_turn_one_call);
 }
 END_TEST
 
@@ -246,7 +292,8 @@ static void coroutine_fn check_full_ring(void *opaque)
 
 START_TEST(more_requests_than_the_ring_holds)
 {
-    engine_run_case(_i ? ENGINE_URING_DIRECT : ENGINE_URING, check_full_ring);
+    run_case(_i % 2 ? direct_kind(_i / 2) : buffered_kind(_i / 2),
+             check_full_ring);
 }
 END_TEST
 
@@ -267,7 +314,7 @@ static void coroutine_fn check_partial_submission(void *opaque)
 
 START_TEST(partial_submission_and_full_queue)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_partial_submission);
+    run_case(direct_kind(_i), check_partial_submission);
 }
 END_TEST
 
@@ -285,7 +332,7 @@ static void coroutine_fn check_full_completion_ring(void *opaque)
 /* What fills it is taken, and all the rest goes out. */
 START_TEST(full_completion_ring)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_full_completion_ring);
+    run_case(direct_kind(_i), check_full_completion_ring);
 }
 END_TEST
 
@@ -311,7 +358,7 @@ static void coroutine_fn check_submit_errors(void *opaque)
 /* Each request gets its own error, and the others go on. */
 START_TEST(errors_of_submission)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_submit_errors);
+    run_case(direct_kind(_i), check_submit_errors);
 }
 END_TEST
 
@@ -339,7 +386,7 @@ static void coroutine_fn check_going_on(void *opaque)
 
 START_TEST(going_on_after_errors)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_going_on);
+    run_case(direct_kind(_i), check_going_on);
 }
 END_TEST
 
@@ -350,7 +397,7 @@ static void coroutine_fn check_closing(void *opaque)
 
 START_TEST(closing_after_errors)
 {
-    engine_run_case(ENGINE_URING_DIRECT, check_closing);
+    run_case(direct_kind(_i), check_closing);
     ck_assert_uint_eq(faults.exits, engine_uring_refusal() == 0);
 }
 END_TEST
@@ -380,6 +427,123 @@ static void coroutine_fn check_failing_alone(void *opaque)
 START_TEST(failed_submission_wakes_the_loop)
 {
     engine_run_case(ENGINE_URING_DIRECT, check_failing_alone);
+}
+END_TEST
+
+typedef struct RegionCase {
+    int start; /* from that of the buffer; in blocks */
+    int blocks;
+    bool is_inside;
+} RegionCase;
+
+/* With the blocks from 8 to 16 registered. */
+static const RegionCase region_cases[] = {
+    { 8, 8, true },  { 8, 1, true },   { 15, 1, true },
+    { 10, 3, true }, { 7, 1, false },  { 16, 1, false },
+    { 7, 2, false }, { 15, 2, false }, { 6, 12, false },
+};
+
+static void coroutine_fn check_region(void *opaque)
+{
+    EngineTest *test = opaque;
+    AioEngine *engine = test->engine;
+    g_autofree uint8_t *before = g_memdup2(test->buffer, BUFFER_BYTES);
+
+    ck_assert_int_eq(aio_engine_register_buffers(
+                         engine, test->buffer + 8 * BLOCK, 8 * BLOCK),
+                     0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(region_cases); i++) {
+        const RegionCase *region = &region_cases[i];
+        struct iovec iov = {
+            .iov_base = test->buffer + region->start * BLOCK,
+            .iov_len = region->blocks * BLOCK,
+        };
+
+        clear_faults();
+        ck_assert_int_eq(aio_engine_pwritev(engine, BLOCK, 0, &iov, 1), 0);
+        engine_assert_file(test, 0, iov.iov_base, iov.iov_len);
+        memset(iov.iov_base, 0xee, iov.iov_len);
+        ck_assert_int_eq(aio_engine_preadv(engine, BLOCK, 0, &iov, 1), 0);
+        ck_assert_mem_eq(test->buffer, before, BUFFER_BYTES);
+        ck_assert_uint_eq(faults.registered_calls, region->is_inside ? 2 : 0);
+        ck_assert_uint_eq(faults.plain_calls, region->is_inside ? 0 : 2);
+    }
+    aio_engine_unregister_buffers(engine);
+}
+
+START_TEST(only_requests_within_the_region)
+{
+    engine_run_case(_i ? ENGINE_URING_DIRECT : ENGINE_URING, check_region);
+}
+END_TEST
+
+static void coroutine_fn check_two_elements(void *opaque)
+{
+    EngineTest *test = opaque;
+    struct iovec iov[2];
+
+    engine_fill_vector(test, iov, 2, BLOCK);
+    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), 0);
+    engine_assert_file(test, 0, test->buffer, 2 * BLOCK);
+    ck_assert_uint_eq(faults.registered_calls, 0);
+    /* What a short transfer leaves over is a single one. */
+    faults.transfer_most = BLOCK;
+    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, iov, 2), 0);
+    ck_assert_uint_eq(faults.registered_calls, 1);
+}
+
+START_TEST(only_requests_of_one_element)
+{
+    engine_run_case(ENGINE_URING_REGISTERED_DIRECT, check_two_elements);
+}
+END_TEST
+
+static void coroutine_fn check_registering_again(void *opaque)
+{
+    EngineTest *test = opaque;
+    AioEngine *engine = test->engine;
+
+    aio_engine_unregister_buffers(engine);
+    engine_write_blocks(test, 20);
+    ck_assert_uint_eq(faults.registered_calls, 0);
+    ck_assert_int_eq(
+        aio_engine_register_buffers(engine, test->buffer, BUFFER_BYTES), 0);
+    engine_write_blocks(test, 20);
+    ck_assert_uint_eq(faults.registered_calls, 20);
+    aio_engine_unregister_buffers(engine);
+    /* Too long for one buffer of the kernel; nothing is touched. */
+    ck_assert_int_eq(aio_engine_register_buffers(engine, test->buffer,
+                                                 ((size_t)1 << 30) + 1),
+                     -E2BIG);
+    /* Nobody's memory. */
+    ck_assert_int_eq(
+        aio_engine_register_buffers(engine, (void *)(uintptr_t)BLOCK, BLOCK),
+        -EFAULT);
+    aio_engine_unregister_buffers(engine);
+    clear_faults();
+    engine_write_blocks(test, 20);
+    ck_assert_uint_eq(faults.registered_calls, 0);
+}
+
+START_TEST(registering_again_and_in_vain)
+{
+    engine_run_case(ENGINE_URING_REGISTERED_DIRECT, check_registering_again);
+}
+END_TEST
+
+static void coroutine_fn check_no_use(void *opaque)
+{
+    EngineTest *test = opaque;
+
+    ck_assert_int_eq(
+        aio_engine_register_buffers(test->engine, test->buffer, BUFFER_BYTES),
+        -ENOTSUP);
+    aio_engine_unregister_buffers(test->engine);
+}
+
+START_TEST(other_engines_have_no_use_for_buffers)
+{
+    engine_run_case(_i ? ENGINE_NATIVE : ENGINE_THREADS, check_no_use);
 }
 END_TEST
 
@@ -443,17 +607,21 @@ static Suite *aio_uring_suite(void)
 
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, clear_faults, NULL);
-    tcase_add_test(tcase, short_transfers);
-    tcase_add_test(tcase, short_writes_go_on_aligned);
-    tcase_add_test(tcase, results_that_are_errors);
-    tcase_add_test(tcase, requests_of_one_turn_go_out_together);
-    tcase_add_loop_test(tcase, more_requests_than_the_ring_holds, 0, 2);
-    tcase_add_test(tcase, partial_submission_and_full_queue);
-    tcase_add_test(tcase, full_completion_ring);
-    tcase_add_test(tcase, errors_of_submission);
-    tcase_add_test(tcase, going_on_after_errors);
-    tcase_add_test(tcase, closing_after_errors);
+    tcase_add_loop_test(tcase, short_transfers, 0, 2);
+    tcase_add_loop_test(tcase, short_writes_go_on_aligned, 0, 2);
+    tcase_add_loop_test(tcase, results_that_are_errors, 0, 2);
+    tcase_add_loop_test(tcase, requests_of_one_turn_go_out_together, 0, 2);
+    tcase_add_loop_test(tcase, more_requests_than_the_ring_holds, 0, 4);
+    tcase_add_loop_test(tcase, partial_submission_and_full_queue, 0, 2);
+    tcase_add_loop_test(tcase, full_completion_ring, 0, 2);
+    tcase_add_loop_test(tcase, errors_of_submission, 0, 2);
+    tcase_add_loop_test(tcase, going_on_after_errors, 0, 2);
+    tcase_add_loop_test(tcase, closing_after_errors, 0, 2);
     tcase_add_test(tcase, failed_submission_wakes_the_loop);
+    tcase_add_loop_test(tcase, only_requests_within_the_region, 0, 2);
+    tcase_add_test(tcase, only_requests_of_one_element);
+    tcase_add_test(tcase, registering_again_and_in_vain);
+    tcase_add_loop_test(tcase, other_engines_have_no_use_for_buffers, 0, 2);
     tcase_add_test(tcase, bad_files);
     tcase_add_test(tcase, setup_fails);
     tcase_add_test(tcase, registering_the_eventfd_fails);

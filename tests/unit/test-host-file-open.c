@@ -3,7 +3,7 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * Opening files of the host: what is taken and what is refused, and which
- * alignment and engine come of it.
+ * alignment comes of it.
  */
 #include <check.h>
 #include <dlfcn.h>
@@ -26,7 +26,6 @@
 static struct {
     int setup_error;
     int uring_error;
-    unsigned uring_calls;
     bool alignment_is_set; /* and this is it; 0: the kernel does not say */
     unsigned alignment;
     unsigned offset_alignment;
@@ -43,7 +42,6 @@ int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
 {
     typeof(io_uring_queue_init) *real = dlsym(RTLD_NEXT, "io_uring_queue_init");
 
-    faults.uring_calls++;
     return faults.uring_error ? faults.uring_error : real(entries, ring, flags);
 }
 
@@ -70,99 +68,6 @@ static void clear_faults(void)
 {
     memset(&faults, 0, sizeof(faults));
 }
-
-static bool has_native_aio(void)
-{
-    g_autofree char *maps = NULL;
-
-    ck_assert(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
-    return strstr(maps, "[aio]") != NULL;
-}
-
-/* It goes in the background. */
-static void wait_for_no_native_aio(void)
-{
-    for (unsigned i = 0; has_native_aio(); i++) {
-        ck_assert_uint_lt(i, 3000);
-        g_usleep(10 * 1000);
-    }
-}
-
-typedef struct Readers {
-    BlockFile *file;
-    unsigned left;
-} Readers;
-
-static void coroutine_fn run_reader(void *opaque)
-{
-    Readers *readers = opaque;
-    char byte;
-
-    ck_assert_int_eq(block_file_pread(readers->file, 1, &byte, 1), 0);
-    ck_assert_int_eq(byte, 'b');
-    readers->left--;
-}
-
-static void coroutine_fn read_at_once(BlockFile *file, unsigned count)
-{
-    Readers readers = { file, count };
-
-    for (unsigned i = 0; i < count; i++) {
-        event_loop_start(run_reader, &readers);
-    }
-    while (readers.left > 0) {
-        event_loop_wake(coroutine_self());
-        coroutine_yield();
-    }
-}
-
-static void coroutine_fn check_engine_choice(void *opaque)
-{
-    FileTest *test = opaque;
-    bool is_direct = test->file->alignment > 1;
-
-    ck_assert(!has_native_aio());
-    read_at_once(test->file, 1);
-    read_at_once(test->file, 3);
-    ck_assert(!has_native_aio());
-    read_at_once(test->file, 8);
-    ck_assert_int_eq(has_native_aio(), is_direct);
-    read_at_once(test->file, 8);
-    /* The end of a phase; then the next one. */
-    ck_assert_int_eq(block_file_flush(test->file), 0);
-    wait_for_no_native_aio();
-    read_at_once(test->file, 1);
-    ck_assert(!has_native_aio());
-    read_at_once(test->file, 8);
-    ck_assert_int_eq(has_native_aio(), is_direct);
-    ck_assert(block_file_lock(test->file, BLOCK_FILE_LOCK_NONE, NULL));
-    wait_for_no_native_aio();
-}
-
-START_TEST(automatic_aio_is_native_when_it_pays)
-{
-    host_file_run_case(CASE_AUTOMATIC, "abc", 3, check_engine_choice);
-}
-END_TEST
-
-static void coroutine_fn check_setup_failure(void *opaque)
-{
-    FileTest *test = opaque;
-
-    faults.setup_error = -EAGAIN;
-    read_at_once(test->file, 8);
-    ck_assert(!has_native_aio());
-    /* It is not tried again and again. */
-    faults.setup_error = 0;
-    read_at_once(test->file, 8);
-    ck_assert(!has_native_aio());
-}
-
-START_TEST(automatic_aio_falls_back_to_threads)
-{
-    host_file_run_case(CASE_AUTOMATIC, "abc", 3, check_setup_failure);
-}
-END_TEST
 
 START_TEST(native_aio_is_required)
 {
@@ -250,22 +155,6 @@ START_TEST(io_uring_is_required)
 }
 END_TEST
 
-static void coroutine_fn check_no_uring(void *opaque)
-{
-    FileTest *test = opaque;
-
-    read_at_once(test->file, 8);
-    ck_assert_uint_eq(faults.uring_calls, 0);
-}
-
-START_TEST(automatic_aio_needs_no_io_uring)
-{
-    faults.uring_error = -EPERM;
-    host_file_run_case(CASE_AUTOMATIC, "abc", 3, check_no_uring);
-    host_file_run_case(CASE_WRITEBACK, "abc", 3, check_no_uring);
-}
-END_TEST
-
 static void coroutine_fn check_locks_are_gone(void *opaque)
 {
     FileTest *test = opaque;
@@ -281,7 +170,7 @@ static void coroutine_fn check_locks_are_gone(void *opaque)
             file = host_file_open(test->path, &options, &error);
 
         ck_assert_msg(file != NULL, "%u: %s", i, error ? error->message : "");
-        read_at_once(file, 3);
+        host_file_read_at_once(file, 3);
     }
 }
 
@@ -546,12 +435,9 @@ static Suite *host_file_open_suite(void)
 
     tcase_set_timeout(tcase, 300);
     tcase_add_checked_fixture(tcase, clear_faults, NULL);
-    tcase_add_test(tcase, automatic_aio_is_native_when_it_pays);
-    tcase_add_test(tcase, automatic_aio_falls_back_to_threads);
     tcase_add_test(tcase, native_aio_is_required);
     tcase_add_test(tcase, native_aio_needs_direct);
     tcase_add_test(tcase, io_uring_is_required);
-    tcase_add_test(tcase, automatic_aio_needs_no_io_uring);
     tcase_add_test(tcase, closing_gives_the_locks_back_at_once);
     tcase_add_test(tcase, without_direct_io);
 #ifdef STATX_DIOALIGN

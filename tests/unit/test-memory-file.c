@@ -521,6 +521,24 @@ START_TEST(absurd_buffer_is_refused)
 }
 END_TEST
 
+START_TEST(registered_buffers_are_counted)
+{
+    g_autoptr(BlockFile) file = memory_file_new();
+    char buffer[100];
+
+    block_file_register_buffers(file, buffer, 0);
+    ck_assert_uint_eq(memory_file_registrations(file), 0);
+    block_file_register_buffers(file, buffer, sizeof(buffer));
+    ck_assert_uint_eq(memory_file_registrations(file), 1);
+    ck_assert_uint_eq(memory_file_registered_bytes(file), sizeof(buffer));
+    block_file_unregister_buffers(file);
+    ck_assert_uint_eq(memory_file_registered_bytes(file), 0);
+    /* Without any, it does nothing. */
+    block_file_unregister_buffers(file);
+    ck_assert_uint_eq(memory_file_registrations(file), 1);
+}
+END_TEST
+
 static Suite *memory_file_suite(void)
 {
     Suite *suite = suite_create("memory-file");
@@ -544,6 +562,7 @@ static Suite *memory_file_suite(void)
     tcase_add_test(tcase, locks_always_succeed);
     tcase_add_test(tcase, buffers_are_aligned_and_zero);
     tcase_add_test(tcase, absurd_buffer_is_refused);
+    tcase_add_test(tcase, registered_buffers_are_counted);
     suite_add_tcase(suite, tcase);
     return suite;
 }
