@@ -36,10 +36,10 @@
 #define COROUTINE_ALIGNMENT 64
 
 /*
- * Stacks kept for the next coroutine of the same thread: enough for a ring of
- * requests that is started anew again and again.
+ * Stacks kept for the next coroutine of the same thread: enough for all the
+ * requests that an engine has in flight, as each of them may have its own.
  */
-#define COROUTINE_CACHE_MAX 32
+#define COROUTINE_CACHE_MAX 128
 
 struct Coroutine {
     ucontext_t context; /* where to go on; valid while not running */

@@ -153,7 +153,7 @@ static void coroutine_fn yield_once(void *opaque)
 START_TEST(stacks_beyond_the_cache_are_unmapped)
 {
     enum {
-        COROUTINES = 500
+        COROUTINES = 1000
     };
     Coroutine *co[COROUTINES];
     size_t before = count_mappings();
