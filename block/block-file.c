@@ -134,6 +134,26 @@ int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
     return file->ops->allocate(file, offset, bytes);
 }
 
+int coroutine_fn block_file_clone(BlockFile *file, int64_t offset,
+                                  BlockFile *source, int64_t source_offset,
+                                  int64_t bytes)
+{
+    if (bytes < 0 || !block_file_range_is_valid(offset, bytes) ||
+        !block_file_range_is_valid(source_offset, bytes)) {
+        return -EINVAL;
+    }
+    if (!file->writable) {
+        return -EBADF;
+    }
+    if (!file->ops->clone || file->ops != source->ops) {
+        return -ENOTSUP;
+    }
+    if (bytes == 0) {
+        return 0;
+    }
+    return file->ops->clone(file, offset, source, source_offset, bytes);
+}
+
 bool block_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
 {
     return file->ops->lock(file, lock, errp);

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -254,6 +256,53 @@ static int coroutine_fn host_file_allocate(BlockFile *file, int64_t offset,
     return host_file_call(host, host_file_do_allocate, offset, bytes);
 }
 
+typedef struct HostFileClone {
+    int fd;
+    struct file_clone_range range;
+} HostFileClone;
+
+static int64_t host_file_do_clone(void *opaque)
+{
+    const HostFileClone *clone = opaque;
+
+    if (TEMP_FAILURE_RETRY(ioctl(clone->fd, FICLONERANGE, &clone->range)) ==
+        0) {
+        return 0;
+    }
+    switch (errno) {
+    case EINVAL: /* also: not a multiple of the block size */
+    case ENOSYS:
+    case ENOTTY:
+    case EOPNOTSUPP:
+    case EXDEV:
+        return -ENOTSUP;
+    default:
+        return -errno;
+    }
+}
+
+static int coroutine_fn host_file_clone(BlockFile *file, int64_t offset,
+                                        BlockFile *source,
+                                        int64_t source_offset, int64_t bytes)
+{
+    HostFile *host = host_file_from(file);
+    HostFileClone clone = {
+        .fd = host->fd,
+        .range = {
+            .src_fd = host_file_from(source)->fd,
+            .src_offset = source_offset,
+            .src_length = bytes,
+            .dest_offset = offset,
+        },
+    };
+    int ret;
+
+    host->in_flight++;
+    ret = thread_pool_run(host->pool, host_file_do_clone, &clone);
+    host->in_flight--;
+    return ret;
+}
+
 static bool host_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
 {
     HostFile *host = host_file_from(file);
@@ -319,6 +368,7 @@ static const BlockFileOps host_file_ops = {
     .size = host_file_size,
     .truncate = host_file_truncate,
     .allocate = host_file_allocate,
+    .clone = host_file_clone,
     .lock = host_file_lock,
     .register_buffers = host_file_register_buffers,
     .unregister_buffers = host_file_unregister_buffers,

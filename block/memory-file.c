@@ -230,6 +230,21 @@ static int coroutine_fn memory_file_pwritev(BlockFile *file, int64_t offset,
     return 0;
 }
 
+/* For the record it is a write. */
+static int coroutine_fn memory_file_clone(BlockFile *file, int64_t offset,
+                                          BlockFile *source,
+                                          int64_t source_offset, int64_t bytes)
+{
+    const MemoryFile *from = memory_file_from(source);
+    struct iovec iov = { .iov_len = bytes };
+
+    if (!range_within(source_offset, bytes, from->content->len)) {
+        return -EINVAL;
+    }
+    iov.iov_base = from->content->data + source_offset;
+    return memory_file_pwritev(file, offset, &iov, 1);
+}
+
 static int coroutine_fn memory_file_flush(BlockFile *file)
 {
     MemoryFile *memory = memory_file_from(file);
@@ -327,6 +342,7 @@ static const BlockFileOps memory_file_ops = {
     .size = memory_file_size,
     .truncate = memory_file_truncate,
     .allocate = memory_file_allocate,
+    .clone = memory_file_clone,
     .lock = memory_file_lock,
     .register_buffers = memory_file_register_buffers,
     .unregister_buffers = memory_file_unregister_buffers,

@@ -37,6 +37,10 @@ typedef struct BlockFileOps {
     int coroutine_fn (*truncate)(BlockFile *file, int64_t size);
     int coroutine_fn (*allocate)(BlockFile *file, int64_t offset,
                                  int64_t bytes);
+    /* NULL: cannot. @source is of the same implementation. */
+    int coroutine_fn (*clone)(BlockFile *file, int64_t offset,
+                              BlockFile *source, int64_t source_offset,
+                              int64_t bytes);
     bool (*lock)(BlockFile *file, BlockFileLock lock, GError **errp);
     /* Both are there, or neither. */
     void (*register_buffers)(BlockFile *file, void *memory, size_t bytes);
@@ -112,6 +116,17 @@ int coroutine_fn block_file_truncate(BlockFile *file, int64_t size);
  */
 int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
                                      int64_t bytes);
+
+/*
+ * Let this range have the content of @source at @source_offset without copying
+ * it: the file system refers to the same blocks twice, and takes no space for
+ * that. Offsets and @bytes are multiples of its block size. Yields. Returns 0
+ * or a negative errno; -ENOTSUP when that is not possible with these files,
+ * file systems or numbers. After an error any part may have been cloned.
+ */
+int coroutine_fn block_file_clone(BlockFile *file, int64_t offset,
+                                  BlockFile *source, int64_t source_offset,
+                                  int64_t bytes);
 
 /*
  * Take, change or drop (BLOCK_FILE_LOCK_NONE) the lock, by QEMU's protocol;
