@@ -9,7 +9,7 @@
 #ifndef QCOW2_VMSTATE_H
 #define QCOW2_VMSTATE_H
 
-#include "qcow2.h"
+#include "qcow2-snapshots.h"
 
 typedef struct Qcow2VmstateReader Qcow2VmstateReader;
 
@@ -20,10 +20,17 @@ typedef struct Qcow2VmstateReader Qcow2VmstateReader;
  */
 Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
     Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp);
-void qcow2_vmstate_reader_close(Qcow2VmstateReader *reader);
 
 /*
- * Read @bytes at @position; the range lies inside the VM state. Yields.
+ * No read is under way, but L2 tables may still be fetched ahead: that is
+ * waited for. NULL is allowed. Yields.
+ */
+void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader);
+
+/*
+ * Read @bytes at @position; the range lies inside the VM state. What lies
+ * apart in the file is read in parallel, and at the first failure nothing is
+ * in flight when this returns. Yields.
  * Returns false and fills @errp (IO, DAMAGED: the mapping is impossible or has
  * a hole, which no VM state has; UNSUPPORTED: a compressed cluster).
  */
@@ -35,20 +42,6 @@ bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
 #define QCOW2_VMSTATE_UNIT 512
 
 typedef struct Qcow2SnapshotWriter Qcow2SnapshotWriter;
-
-typedef struct Qcow2SnapshotStamp {
-    uint64_t vm_state_size; /* bytes */
-    uint32_t date_sec;
-    uint32_t date_nsec;
-    uint64_t vm_clock_nsec;
-} Qcow2SnapshotStamp;
-
-/*
- * Can a snapshot be called @name in this image? Decimal names are refused
- * because QEMU takes them for IDs. Fills @errp (INVALID, EXISTS).
- */
-bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
-                          GError **errp);
 
 /*
  * Begin a snapshot called @name of @image's present disk content. Everything
@@ -79,6 +72,17 @@ bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
                                                uint64_t position,
                                                const void *buffer, size_t bytes,
                                                GError **errp);
+
+/*
+ * The same, as block_file_clone() does it, with the content of @source at
+ * @source_offset. Yields. Returns false and fills @errp (UNSUPPORTED: it must
+ * be written, IO, NO_SPACE).
+ */
+bool coroutine_fn qcow2_snapshot_writer_clone(Qcow2SnapshotWriter *writer,
+                                              uint64_t position,
+                                              BlockFile *source,
+                                              uint64_t source_offset,
+                                              uint64_t bytes, GError **errp);
 
 /*
  * Everything up to @stamp->vm_state_size has been written: make the snapshot

@@ -37,6 +37,10 @@ typedef struct Qcow2Header {
     char *backing_format;
     char *data_file;
     uint32_t bitmap_count; /* persistent dirty bitmaps */
+    uint64_t bitmap_directory_offset;
+    uint64_t bitmap_directory_bytes;
+    uint64_t luks_offset; /* of the LUKS header */
+    uint64_t luks_bytes;
 } Qcow2Header;
 
 #define QCOW2_INCOMPATIBLE_DIRTY         (1ULL << 0)

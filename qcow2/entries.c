@@ -126,3 +126,65 @@ bool qcow2_l2_entry_decode(const Qcow2Image *image, uint64_t entry,
     }
     return valid;
 }
+
+/*
+ * How many entries with rising offsets there can be: those behind are
+ * impossible, and the one that is in the way names itself.
+ */
+static uint64_t most_neighbours(const Qcow2Image *image, uint64_t offset)
+{
+    uint64_t limit = MIN(image->file_size, QCOW2_MAX_HOST_OFFSET);
+
+    return qcow2_bytes_to_clusters(&image->header, limit - offset);
+}
+
+bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
+                         uint64_t index, uint64_t l1_index, Qcow2L2Run *run,
+                         GError **errp)
+{
+    const Qcow2Header *header = &image->header;
+    uint64_t l2_entries = qcow2_l2_entries(header);
+    uint64_t entry = be64toh(table[index]);
+    uint64_t most = l2_entries - index;
+    uint64_t step = 0;
+    uint64_t count = 1;
+
+    if (!qcow2_l2_entry_decode(image, entry, l1_index * l2_entries + index,
+                               &run->cluster, errp)) {
+        return false;
+    }
+    switch (run->cluster.type) {
+    case QCOW2_CLUSTER_UNALLOCATED:
+    case QCOW2_CLUSTER_ZERO_PLAIN:
+        break;
+    case QCOW2_CLUSTER_NORMAL:
+    case QCOW2_CLUSTER_ZERO_ALLOCATED:
+        step = qcow2_cluster_size(header);
+        most = MIN(most, most_neighbours(image, run->cluster.offset));
+        break;
+    case QCOW2_CLUSTER_COMPRESSED:
+        most = 1;
+        break;
+    }
+    while (count < most && table[index + count] == htobe64(entry + step)) {
+        entry += step;
+        count++;
+    }
+    run->entries = count;
+    run->copied = (entry & QCOW2_COPIED) != 0;
+    return true;
+}
+
+uint64_t *qcow2_l1_decode(const Qcow2Image *image, const uint64_t *l1,
+                          uint64_t entries, GError **errp)
+{
+    g_autofree uint64_t *offsets = g_new(uint64_t, MAX(entries, 1));
+    uint64_t i;
+
+    for (i = 0; i < entries; i++) {
+        if (!qcow2_l1_entry_decode(image, l1[i], i, &offsets[i], errp)) {
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&offsets);
+}

@@ -20,6 +20,7 @@ enum {
     EXTENSION_BACKING_FORMAT = 0xe2792aca,
     EXTENSION_FEATURE_NAMES = 0x6803f857,
     EXTENSION_BITMAPS = 0x23852875,
+    EXTENSION_LUKS = 0x0537be77,
     EXTENSION_DATA_FILE = 0x44415441,
 };
 
@@ -138,6 +139,15 @@ static bool check_table(const Qcow2Header *header, uint64_t file_size,
     if (bytes == 0) {
         return true;
     }
+    if (file_size == QCOW2_ANY_FILE_SIZE) {
+        if (!range_within(offset, bytes, INT64_MAX)) {
+            return damaged(errp,
+                           "%s of %" PRIu64 " bytes at 0x%" PRIx64
+                           " does not fit into any file (header offset %u)",
+                           what, bytes, offset, field);
+        }
+        return true;
+    }
     if (offset == 0 || !range_within(offset, bytes, file_size)) {
         return damaged(errp,
                        "%s of %" PRIu64 " bytes at 0x%" PRIx64 " does not lie "
@@ -176,7 +186,8 @@ static bool check_refcount_table(const Qcow2Header *header, uint64_t file_size,
     uint64_t bytes = (uint64_t)header->refcount_table_clusters
                      << header->cluster_bits;
 
-    if (bytes == 0 || bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
+    if ((bytes == 0 && file_size != QCOW2_ANY_FILE_SIZE) ||
+        bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
         return damaged(errp,
                        "absurd refcount table size %u clusters (offset 56)",
                        header->refcount_table_clusters);
@@ -281,6 +292,16 @@ static void take_extension(Qcow2Header *header, Extensions *extensions,
         if (length >= 4 &&
             (header->autoclear_features & QCOW2_AUTOCLEAR_BITMAPS)) {
             header->bitmap_count = load_be32(data);
+        }
+        if (length == 24) {
+            header->bitmap_directory_bytes = load_be64(data + 8);
+            header->bitmap_directory_offset = load_be64(data + 16);
+        }
+        break;
+    case EXTENSION_LUKS:
+        if (length == 16) {
+            header->luks_offset = load_be64(data);
+            header->luks_bytes = load_be64(data + 8);
         }
         break;
     case EXTENSION_FEATURE_NAMES:

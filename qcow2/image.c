@@ -47,7 +47,9 @@ static uint8_t *coroutine_fn read_first_cluster(BlockFile *file,
     return cluster;
 }
 
-Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp)
+/* Everything but the snapshot table. */
+static Qcow2Image *coroutine_fn open_header(BlockFile *file, bool tables_inside,
+                                            GError **errp)
 {
     g_autoptr(Qcow2Image) image = g_new0(Qcow2Image, 1);
     int64_t file_size = block_file_size(file);
@@ -65,16 +67,29 @@ Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp)
     if (!cluster) {
         return NULL;
     }
-    decoded =
-        qcow2_header_decode(cluster, bytes, file_size, &image->header, errp);
+    decoded = qcow2_header_decode(
+        cluster, bytes, tables_inside ? image->file_size : QCOW2_ANY_FILE_SIZE,
+        &image->header, errp);
     memcpy(image->header_bytes, cluster,
            MIN(bytes, sizeof(image->header_bytes)));
     free(cluster);
-    if (!decoded) {
+    return decoded ? g_steal_pointer(&image) : NULL;
+}
+
+Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp)
+{
+    g_autoptr(Qcow2Image) image = open_header(file, true, errp);
+
+    if (!image) {
         return NULL;
     }
-    image->snapshots = qcow2_snapshot_table_read(image, errp);
+    image->snapshots = qcow2_snapshot_table_read(image, image->file_size, errp);
     return image->snapshots ? g_steal_pointer(&image) : NULL;
+}
+
+Qcow2Image *coroutine_fn qcow2_open_to_check(BlockFile *file, GError **errp)
+{
+    return open_header(file, false, errp);
 }
 
 void qcow2_close(Qcow2Image *image)

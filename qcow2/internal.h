@@ -45,6 +45,14 @@ struct Qcow2Image {
     GPtrArray *snapshots;                     /* of Qcow2Snapshot */
 };
 
+/*
+ * Open an image to find out what is wrong with it: tables may lie anywhere,
+ * also behind the end of the file, where everything reads as zeros; a refcount
+ * table may be missing; no snapshot table is read. Never write to such an
+ * image through a transaction. Yields. Errors as of qcow2_open().
+ */
+Qcow2Image *coroutine_fn qcow2_open_to_check(BlockFile *file, GError **errp);
+
 static inline uint64_t qcow2_cluster_size(const Qcow2Header *header)
 {
     return 1ULL << header->cluster_bits;
@@ -91,6 +99,9 @@ static inline uint64_t qcow2_snapshot_vm_index(const Qcow2Header *header,
     return qcow2_vm_index(header, present ? header->size : snapshot->disk_size);
 }
 
+/* As the file's size: where tables lie is not looked at. */
+#define QCOW2_ANY_FILE_SIZE UINT64_MAX
+
 /*
  * Decode header, extensions and backing name from the first @bytes of the
  * image (a whole first cluster, or less when the file is shorter) into
@@ -105,8 +116,12 @@ void qcow2_header_clear(Qcow2Header *header);
 bool qcow2_header_decode_fixed(const uint8_t *bytes, size_t length,
                                Qcow2Header *header, GError **errp);
 
-/* Read the snapshot table that @image's header names. Yields. */
-GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
+/*
+ * Read the snapshot table that @image's header names; it must end before
+ * @limit, the size of the file for all but a check. Yields.
+ */
+GPtrArray *coroutine_fn qcow2_snapshot_table_read(const Qcow2Image *image,
+                                                  uint64_t limit,
                                                   GError **errp);
 
 /* Bytes that the table of @snapshots takes in the file. */
@@ -118,6 +133,10 @@ uint64_t qcow2_snapshot_table_bytes(const GPtrArray *snapshots);
  */
 GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
                                         GBytes *entry, GError **errp);
+
+/* The same with one entry less: that of @left_out, which is in @snapshots. */
+GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *left_out);
 
 /*
  * Encode @snapshot (its @entry is not looked at). Names have been checked.
@@ -164,5 +183,28 @@ typedef struct Qcow2Cluster {
 bool qcow2_l2_entry_decode(const Qcow2Image *image, uint64_t entry,
                            uint64_t guest_cluster, Qcow2Cluster *cluster,
                            GError **errp);
+
+/* Entries of an L2 table that are alike. */
+typedef struct Qcow2L2Run {
+    Qcow2Cluster cluster; /* of the first entry */
+    uint64_t entries;     /* their clusters, if any, follow one another */
+    bool copied;          /* COPIED is set in all, or in none */
+} Qcow2L2Run;
+
+/*
+ * Decode and check the entries of an L2 table (as stored) from @index on that
+ * are alike: one, or many that hold neighbours in the file or nothing at all.
+ * A compressed cluster is always alone. @l1_index is for the error (DAMAGED).
+ */
+bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
+                         uint64_t index, uint64_t l1_index, Qcow2L2Run *run,
+                         GError **errp);
+
+/*
+ * The L2 table offsets of an L1 table (in host order), 0 where there is none.
+ * Returns NULL and fills @errp (DAMAGED) when an entry is impossible.
+ */
+uint64_t *qcow2_l1_decode(const Qcow2Image *image, const uint64_t *l1,
+                          uint64_t entries, GError **errp);
 
 #endif /* QCOW2_INTERNAL_H */

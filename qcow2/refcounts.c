@@ -17,12 +17,13 @@
 #define REFCOUNT_TABLE_RESERVED 0x1ffULL
 
 /*
- * Free space is taken again in runs of at least this length: shorter ones
- * would break a stream into small requests. And no more than this many: they
- * are kept in memory (1 MiB), and an image may be made of holes.
+ * Blocks that were only looked at are kept up to this: with 64 KiB clusters and
+ * 16-bit refcounts all those of a disk of 2 TB.
  */
-#define LEAST_FREE_RUN_BYTES (64 * 1024)
-#define MAX_FREE_RUNS        65536
+#define KEEP_BYTES (64ULL * 1024 * 1024)
+
+/* Refcounts are looked at in words of this: many of them are the same. */
+#define WORD_BYTES sizeof(uint64_t)
 
 uint64_t qcow2_refcount_load(const uint8_t *block, unsigned order,
                              uint64_t index)
@@ -129,6 +130,7 @@ Qcow2Refcounts *coroutine_fn qcow2_refcounts_load(const Qcow2Image *image,
     unsigned bits = 1u << header->refcount_order;
 
     refcounts->image = image;
+    refcounts->keep_bytes = KEEP_BYTES;
     refcounts->maximum = bits == 64 ? UINT64_MAX : (1ULL << bits) - 1;
     refcounts->blocks =
         g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, block_free);
@@ -177,36 +179,93 @@ static uint8_t *coroutine_fn read_block(const Qcow2Refcounts *refcounts,
     return data;
 }
 
-/* The block that describes @cluster, read or made when it is new. Yields. */
-static Qcow2RefcountBlock *coroutine_fn get_block(Qcow2Refcounts *refcounts,
-                                                  uint64_t index, GError **errp)
+Qcow2RefcountBlock *qcow2_refcounts_block_in_memory(
+    const Qcow2Refcounts *refcounts, uint64_t index)
+{
+    return g_hash_table_lookup(refcounts->blocks, &index);
+}
+
+static uint64_t stored_at(const Qcow2Refcounts *refcounts, uint64_t index)
+{
+    return index < refcounts->table_entries ? refcounts->table[index] : 0;
+}
+
+/* @bytes becomes the block's. */
+static Qcow2RefcountBlock *add_block(Qcow2Refcounts *refcounts, uint64_t index,
+                                     uint8_t *bytes)
+{
+    Qcow2RefcountBlock *block = g_new(Qcow2RefcountBlock, 1);
+
+    *block = (Qcow2RefcountBlock){
+        .index = index,
+        .offset = stored_at(refcounts, index),
+        .bytes = bytes,
+    };
+    g_hash_table_insert(refcounts->blocks, &block->index, block);
+    return block;
+}
+
+void qcow2_refcounts_keep(Qcow2Refcounts *refcounts, uint64_t index,
+                          const void *bytes)
+{
+    size_t size = qcow2_cluster_size(&refcounts->image->header);
+    uint64_t in_memory = g_hash_table_size(refcounts->blocks) * size;
+    uint8_t *copy;
+
+    if (in_memory + size > refcounts->keep_bytes) {
+        return;
+    }
+    copy = g_try_malloc(size);
+    if (copy) {
+        memcpy(copy, bytes, size);
+        add_block(refcounts, index, copy);
+    }
+}
+
+Qcow2RefcountBlock *coroutine_fn qcow2_refcounts_block(
+    Qcow2Refcounts *refcounts, uint64_t index, GError **errp)
 {
     Qcow2RefcountBlock *block = refcounts->recent;
-    uint64_t offset = index < refcounts->table_entries ? refcounts->table[index]
-                                                       : 0;
     uint8_t *bytes;
 
     if (block && block->index == index) {
         return block;
     }
-    block = g_hash_table_lookup(refcounts->blocks, &index);
-    if (block) {
-        refcounts->recent = block;
-        return block;
+    block = qcow2_refcounts_block_in_memory(refcounts, index);
+    if (!block) {
+        bytes = read_block(refcounts, stored_at(refcounts, index), errp);
+        if (!bytes) {
+            return NULL;
+        }
+        block = add_block(refcounts, index, bytes);
     }
-    bytes = read_block(refcounts, offset, errp);
-    if (!bytes) {
-        return NULL;
-    }
-    block = g_new(Qcow2RefcountBlock, 1);
-    *block = (Qcow2RefcountBlock){
-        .index = index,
-        .offset = offset,
-        .bytes = bytes,
-    };
-    g_hash_table_insert(refcounts->blocks, &block->index, block);
     refcounts->recent = block;
     return block;
+}
+
+/* Which refcounts a change may meet, and what it adds to them. */
+typedef struct ChangeRule {
+    uint64_t least;
+    uint64_t most;
+    uint64_t add; /* 1 or, for one less, UINT64_MAX */
+} ChangeRule;
+
+static ChangeRule rule_of(const Qcow2Refcounts *refcounts,
+                          Qcow2RefcountChange change)
+{
+    uint64_t maximum = refcounts->maximum;
+
+    switch (change) {
+    case QCOW2_REFCOUNT_TAKE:
+        return (ChangeRule){ 0, 0, 1 };
+    case QCOW2_REFCOUNT_SHARE:
+        return (ChangeRule){ 1, maximum - MIN(maximum, 2), 1 };
+    case QCOW2_REFCOUNT_SHARE_COMPRESSED:
+        return (ChangeRule){ 1, maximum / 2, 1 };
+    case QCOW2_REFCOUNT_DROP:
+        return (ChangeRule){ 1, maximum, UINT64_MAX };
+    }
+    g_assert_not_reached();
 }
 
 static bool refuse_change(const Qcow2Refcounts *refcounts, uint64_t cluster,
@@ -233,35 +292,59 @@ static bool refuse_change(const Qcow2Refcounts *refcounts, uint64_t cluster,
     return false;
 }
 
-static bool change_one(const Qcow2Refcounts *refcounts,
-                       Qcow2RefcountBlock *block, uint64_t cluster,
-                       Qcow2RefcountChange change, GError **errp)
+/* Change [@first, @end) of a block; returns the first that is not allowed. */
+static uint64_t change_each(uint8_t *bytes, unsigned order, uint64_t first,
+                            uint64_t end, const ChangeRule *rule)
 {
-    unsigned order = refcounts->image->header.refcount_order;
-    uint64_t index = cluster % qcow2_refcounts_per_block(refcounts);
-    uint64_t value = qcow2_refcount_load(block->bytes, order, index);
-    bool allowed = false;
+    uint64_t i;
 
-    switch (change) {
-    case QCOW2_REFCOUNT_TAKE:
-        allowed = value == 0;
-        break;
-    case QCOW2_REFCOUNT_SHARE:
-        allowed = value != 0 && value < refcounts->maximum - 1;
-        break;
-    case QCOW2_REFCOUNT_SHARE_COMPRESSED:
-        allowed = value != 0 && value <= refcounts->maximum / 2;
-        break;
-    case QCOW2_REFCOUNT_DROP:
-        allowed = value != 0;
-        break;
+    for (i = first; i < end; i++) {
+        uint64_t value = qcow2_refcount_load(bytes, order, i);
+
+        if (value < rule->least || value > rule->most) {
+            return i;
+        }
+        qcow2_refcount_store(bytes, order, i, value + rule->add);
     }
-    if (!allowed) {
-        return refuse_change(refcounts, cluster, value, change, errp);
+    return end;
+}
+
+/*
+ * The same for many: neighbours mostly have the same refcount, so a word that
+ * is what the last one was becomes what that has become.
+ */
+static uint64_t change_run(uint8_t *bytes, unsigned order, uint64_t first,
+                           uint64_t end, const ChangeRule *rule)
+{
+    uint64_t per_word = WORD_BYTES * 8 >> order;
+    uint64_t i = MIN(round_up(first, per_word), end);
+    bool known = false;
+    uint64_t old = 0;
+    uint64_t new = 0;
+    uint64_t refused;
+
+    refused = change_each(bytes, order, first, i, rule);
+    if (refused < i) {
+        return refused;
     }
-    value += change == QCOW2_REFCOUNT_DROP ? -1 : 1;
-    qcow2_refcount_store(block->bytes, order, index, value);
-    return true;
+    for (; end - i >= per_word; i += per_word) {
+        uint8_t *at = bytes + i / per_word * WORD_BYTES;
+        uint64_t word;
+
+        memcpy(&word, at, WORD_BYTES);
+        if (!known || word != old) {
+            refused = change_each(bytes, order, i, i + per_word, rule);
+            if (refused < i + per_word) {
+                return refused;
+            }
+            known = true;
+            old = word;
+            memcpy(&new, at, WORD_BYTES);
+        } else {
+            memcpy(at, &new, WORD_BYTES);
+        }
+    }
+    return change_each(bytes, order, i, end, rule);
 }
 
 bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
@@ -269,13 +352,17 @@ bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
                                          Qcow2RefcountChange change,
                                          GError **errp)
 {
+    unsigned order = refcounts->image->header.refcount_order;
     uint64_t per_block = qcow2_refcounts_per_block(refcounts);
+    ChangeRule rule = rule_of(refcounts, change);
     uint64_t end = cluster + count;
 
     while (cluster < end) {
         Qcow2RefcountBlock *block =
-            get_block(refcounts, cluster / per_block, errp);
-        uint64_t block_end = (cluster / per_block + 1) * per_block;
+            qcow2_refcounts_block(refcounts, cluster / per_block, errp);
+        uint64_t start = round_down(cluster, per_block);
+        uint64_t last = MIN(end - start, per_block);
+        uint64_t refused;
 
         if (!block) {
             return false;
@@ -284,92 +371,68 @@ bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
             block->changed = true;
             g_ptr_array_add(refcounts->changed, block);
         }
-        for (; cluster < MIN(end, block_end); cluster++) {
-            if (!change_one(refcounts, block, cluster, change, errp)) {
-                return false;
-            }
+        block->dropped |= change == QCOW2_REFCOUNT_DROP;
+        refused = change_run(block->bytes, order, cluster - start, last, &rule);
+        if (refused < last) {
+            return refuse_change(
+                refcounts, start + refused,
+                qcow2_refcount_load(block->bytes, order, refused), change,
+                errp);
         }
+        cluster = start + last;
     }
     return true;
 }
 
-/* The scan of find_free: a free run that has begun, if `count' is not 0. */
-typedef struct FreeScan {
-    GArray *runs;
-    Qcow2ClusterRun run;
-    uint64_t least; /* shorter runs are not worth having; clusters */
-} FreeScan;
-
-static void scan_free(FreeScan *scan, uint64_t cluster, uint64_t count)
+/* How many refcounts from @first on, before @end, are all @value. */
+static uint64_t count_same(const uint8_t *bytes, unsigned order, uint64_t first,
+                           uint64_t end, uint64_t value)
 {
-    if (scan->run.count == 0) {
-        scan->run.first = cluster;
+    uint64_t per_word = WORD_BYTES * 8 >> order;
+    bool known = false;
+    uint64_t same = 0;
+    uint64_t i = first;
+
+    while (i < end) {
+        uint64_t word;
+
+        if (known && is_aligned(i, per_word) && end - i >= per_word) {
+            memcpy(&word, bytes + i / per_word * WORD_BYTES, WORD_BYTES);
+            if (word == same) {
+                i += per_word;
+                continue;
+            }
+        }
+        if (qcow2_refcount_load(bytes, order, i) != value) {
+            break;
+        }
+        i++;
+        /* All of the word before has been looked at. */
+        if (!known && is_aligned(i, per_word) && i - first >= per_word) {
+            memcpy(&same, bytes + (i / per_word - 1) * WORD_BYTES, WORD_BYTES);
+            known = true;
+        }
     }
-    scan->run.count += count;
+    return i - first;
 }
 
-static void scan_used(FreeScan *scan)
-{
-    if (scan->run.count >= scan->least && scan->runs->len < MAX_FREE_RUNS) {
-        g_array_append_val(scan->runs, scan->run);
-    }
-    scan->run.count = 0;
-}
-
-static bool coroutine_fn scan_block(Qcow2Refcounts *refcounts, uint64_t index,
-                                    FreeScan *scan, GError **errp)
+bool coroutine_fn qcow2_refcounts_look_up(Qcow2Refcounts *refcounts,
+                                          uint64_t cluster, uint64_t most,
+                                          uint64_t *value, uint64_t *same,
+                                          GError **errp)
 {
     unsigned order = refcounts->image->header.refcount_order;
     uint64_t per_block = qcow2_refcounts_per_block(refcounts);
-    Qcow2RefcountBlock *block;
-    uint64_t i;
+    uint64_t first = cluster % per_block;
+    Qcow2RefcountBlock *block =
+        qcow2_refcounts_block(refcounts, cluster / per_block, errp);
 
-    if (!refcounts->table[index]) {
-        scan_free(scan, index * per_block, per_block);
-        return true;
-    }
-    block = get_block(refcounts, index, errp);
     if (!block) {
         return false;
     }
-    for (i = 0; i < per_block; i++) {
-        if (qcow2_refcount_load(block->bytes, order, i) == 0) {
-            scan_free(scan, index * per_block + i, 1);
-        } else {
-            scan_used(scan);
-        }
-    }
-    /* Of what is only looked at, one block at a time is in memory. */
-    if (!block->changed) {
-        refcounts->recent = NULL;
-        g_hash_table_remove(refcounts->blocks, &index);
-    }
-    return true;
-}
-
-bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
-                                            GArray **runs, uint64_t *end,
-                                            GError **errp)
-{
-    const Qcow2Header *header = &refcounts->image->header;
-    g_autoptr(GArray)
-        found = g_array_new(FALSE, FALSE, sizeof(Qcow2ClusterRun));
-    FreeScan scan = {
-        .runs = found,
-        .least = MAX(LEAST_FREE_RUN_BYTES >> header->cluster_bits, 1),
-    };
-    uint64_t i;
-
-    for (i = 0; i < refcounts->table_entries; i++) {
-        if (!scan_block(refcounts, i, &scan, errp)) {
-            return false;
-        }
-    }
-    /* The run that nothing in use ends is the space behind the end. */
-    *end = scan.run.count ? scan.run.first
-                          : refcounts->table_entries *
-                                qcow2_refcounts_per_block(refcounts);
-    *runs = g_steal_pointer(&found);
+    *value = qcow2_refcount_load(block->bytes, order, first);
+    *same = count_same(block->bytes, order, first, MIN(first + most, per_block),
+                       *value);
     return true;
 }
 
@@ -379,20 +442,17 @@ bool coroutine_fn qcow2_refcounts_check_in_use(Qcow2Refcounts *refcounts,
                                                GError **errp)
 {
     const Qcow2Header *header = &refcounts->image->header;
-    uint64_t per_block = qcow2_refcounts_per_block(refcounts);
-    uint64_t at;
+    uint64_t cluster = offset >> header->cluster_bits;
+    uint64_t end = qcow2_bytes_to_clusters(header, offset + bytes);
+    uint64_t value;
+    uint64_t same;
 
-    for (at = round_down(offset, qcow2_cluster_size(header));
-         at < offset + bytes; at += qcow2_cluster_size(header)) {
-        uint64_t cluster = at >> header->cluster_bits;
-        Qcow2RefcountBlock *block =
-            get_block(refcounts, cluster / per_block, errp);
-
-        if (!block) {
+    for (; cluster < end; cluster += same) {
+        if (!qcow2_refcounts_look_up(refcounts, cluster, end - cluster, &value,
+                                     &same, errp)) {
             return false;
         }
-        if (qcow2_refcount_load(block->bytes, header->refcount_order,
-                                cluster % per_block) == 0) {
+        if (value == 0) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                         "%s at 0x%" PRIx64 " is in use but its refcount is "
                         "0; `qemu-img check -r all' may repair it",

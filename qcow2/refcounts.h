@@ -5,7 +5,9 @@
  * The refcounts of an image as a transaction sees them: what the file holds,
  * with the changes of the transaction on top. Changes stay in memory, whole
  * refcount blocks at a time, until all of them are written to fresh clusters
- * (transaction.c); blocks that nobody asked for are never read.
+ * (write-refcounts.c). The search for free space reads all blocks; as many of
+ * them stay in memory as a disk of usual size has, because sharing or freeing
+ * a whole disk changes them all.
  */
 #ifndef QCOW2_REFCOUNTS_H
 #define QCOW2_REFCOUNTS_H
@@ -22,13 +24,15 @@ typedef struct Qcow2RefcountBlock {
     uint64_t index;  /* in the refcount table */
     uint64_t offset; /* where it is stored; 0: nowhere yet */
     bool changed;    /* differs from what is stored */
+    bool dropped;    /* references were taken away: some may be 0 now */
     uint8_t *bytes;  /* one cluster */
 } Qcow2RefcountBlock;
 
 typedef struct Qcow2Refcounts {
     /* Constant after loading. */
     const Qcow2Image *image;
-    uint64_t maximum; /* of a refcount */
+    uint64_t maximum;    /* of a refcount */
+    uint64_t keep_bytes; /* of blocks that were only looked at */
 
     /* Offsets of the stored blocks, 0 where there is none. */
     uint64_t *table;
@@ -46,6 +50,24 @@ typedef struct Qcow2Refcounts {
 Qcow2Refcounts *coroutine_fn qcow2_refcounts_load(const Qcow2Image *image,
                                                   GError **errp);
 void qcow2_refcounts_free(Qcow2Refcounts *refcounts);
+
+/*
+ * The block number @index of the refcount table, read or made when it is new.
+ * Owned by @refcounts. Yields. Returns NULL and fills @errp (IO).
+ */
+Qcow2RefcountBlock *coroutine_fn qcow2_refcounts_block(
+    Qcow2Refcounts *refcounts, uint64_t index, GError **errp);
+
+/* The same if it is in memory, else NULL. Does not yield. */
+Qcow2RefcountBlock *qcow2_refcounts_block_in_memory(
+    const Qcow2Refcounts *refcounts, uint64_t index);
+
+/*
+ * Block @index has been read into @bytes: keep a copy if there is room. The
+ * block is not in memory yet.
+ */
+void qcow2_refcounts_keep(Qcow2Refcounts *refcounts, uint64_t index,
+                          const void *bytes);
 
 /* Clusters that one refcount block describes. */
 uint64_t qcow2_refcounts_per_block(const Qcow2Refcounts *refcounts);
@@ -70,20 +92,15 @@ bool coroutine_fn qcow2_refcounts_change(Qcow2Refcounts *refcounts,
                                          Qcow2RefcountChange change,
                                          GError **errp);
 
-/* Clusters that lie next to each other; cluster numbers. */
-typedef struct Qcow2ClusterRun {
-    uint64_t first;
-    uint64_t count;
-} Qcow2ClusterRun;
-
 /*
- * Find what is free: *@end is the cluster number behind the last one in use,
- * and *@runs (of Qcow2ClusterRun, ascending; g_array_unref() it) are the free
- * runs before it that are worth having. Reads all refcount blocks. Yields.
+ * The refcount of @cluster in *@value; *@same is how many clusters from there
+ * on have it, as far as that is seen at a glance: 1 to @most. Yields. Fills
+ * @errp (IO).
  */
-bool coroutine_fn qcow2_refcounts_find_free(Qcow2Refcounts *refcounts,
-                                            GArray **runs, uint64_t *end,
-                                            GError **errp);
+bool coroutine_fn qcow2_refcounts_look_up(Qcow2Refcounts *refcounts,
+                                          uint64_t cluster, uint64_t most,
+                                          uint64_t *value, uint64_t *same,
+                                          GError **errp);
 
 /*
  * Check that [@offset, @offset + @bytes) is in use. Fills @errp (DAMAGED) with

@@ -137,8 +137,8 @@ static Qcow2Snapshot *coroutine_fn read_entry(const Qcow2Header *header,
     return decode_entry(header, entry, bytes);
 }
 
-GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
-                                                  GError **errp)
+GPtrArray *coroutine_fn qcow2_snapshot_table_read(const Qcow2Image *image,
+                                                  uint64_t limit, GError **errp)
 {
     const Qcow2Header *header = &image->header;
     g_autoptr(GPtrArray)
@@ -147,7 +147,7 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(Qcow2Image *image,
     TableWindow window = {
         .file = image->file,
         .offset = header->snapshots_offset,
-        .available = image->file_size - header->snapshots_offset,
+        .available = limit - header->snapshots_offset,
         .bytes = bytes,
     };
     uint64_t at = 0;
@@ -179,12 +179,43 @@ uint64_t qcow2_snapshot_table_bytes(const GPtrArray *snapshots)
     return bytes;
 }
 
+static void append_entry(GByteArray *table, GBytes *entry)
+{
+    static const uint8_t padding[8];
+    gsize bytes;
+    const uint8_t *data = g_bytes_get_data(entry, &bytes);
+
+    g_byte_array_append(table, padding, round_up(table->len, 8) - table->len);
+    g_byte_array_append(table, data, bytes);
+}
+
+/* The entries as they were, but for that of @left_out, which may be NULL. */
+static GByteArray *entries_without(const GPtrArray *snapshots,
+                                   const Qcow2Snapshot *left_out)
+{
+    GByteArray *table = g_byte_array_new();
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if (snapshot != left_out) {
+            append_entry(table, snapshot->entry);
+        }
+    }
+    return table;
+}
+
+GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *left_out)
+{
+    return entries_without(snapshots, left_out);
+}
+
 GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
                                         GBytes *entry, GError **errp)
 {
-    static const uint8_t padding[8];
-    g_autoptr(GByteArray) table = g_byte_array_new();
-    guint i;
+    g_autoptr(GByteArray) table = NULL;
 
     if (snapshots->len >= QCOW2_MAX_SNAPSHOTS) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
@@ -193,17 +224,8 @@ GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
                     snapshots->len);
         return NULL;
     }
-    for (i = 0; i <= snapshots->len; i++) {
-        const Qcow2Snapshot *old =
-            i < snapshots->len ? g_ptr_array_index(snapshots, i) : NULL;
-        gsize bytes;
-        const uint8_t *data =
-            g_bytes_get_data(old ? old->entry : entry, &bytes);
-
-        g_byte_array_append(table, padding,
-                            round_up(table->len, 8) - table->len);
-        g_byte_array_append(table, data, bytes);
-    }
+    table = entries_without(snapshots, NULL);
+    append_entry(table, entry);
     if (table->len > QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
                     "the snapshot table would be larger than 64 MiB");

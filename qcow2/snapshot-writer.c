@@ -13,10 +13,9 @@
  * to (transaction.h, invariant 1).
  */
 #include "bytes.h"
+#include "new-snapshot.h"
 #include "qcow2-vmstate.h"
-#include "share-disk.h"
 #include "snap-error.h"
-#include "transaction.h"
 
 /*
  * Disk space is taken in steps of this many bytes: large enough that the file
@@ -31,10 +30,7 @@
 struct Qcow2SnapshotWriter {
     /* Constant after _begin(). */
     Qcow2Image *image;
-    Qcow2Transaction *transaction;
-    Qcow2SharedDisk disk;
-    char *id;
-    char *name;
+    Qcow2NewSnapshot snapshot;
 
     /* Owned by the coroutine that reserves and commits. */
     GArray *runs;              /* of VmstateRun, in the order of the VM state */
@@ -48,89 +44,24 @@ typedef struct VmstateRun {
     uint64_t clusters;
 } VmstateRun;
 
-static bool name_refused(GError **errp, const char *name, const char *why)
-{
-    g_autofree char *escaped = g_strescape(name, NULL);
-
-    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
-                "snapshot name '%.64s%s' %s", escaped,
-                strlen(escaped) > 64 ? "..." : "", why);
-    return false;
-}
-
-bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
-                          GError **errp)
-{
-    const char *byte;
-
-    if (!*name) {
-        return name_refused(errp, name, "is empty");
-    }
-    if (strlen(name) > QCOW2_MAX_NAME_BYTES) {
-        return name_refused(errp, name, "is longer than 255 bytes");
-    }
-    for (byte = name; *byte; byte++) {
-        if (g_ascii_iscntrl(*byte)) {
-            return name_refused(errp, name, "has control characters");
-        }
-    }
-    if (strspn(name, "0123456789") == strlen(name)) {
-        return name_refused(errp, name,
-                            "is a number, which QEMU takes for an ID");
-    }
-    if (qcow2_find_snapshot(image, name)) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_EXISTS,
-                    "a snapshot called '%s' already exists", name);
-        return false;
-    }
-    return true;
-}
-
-/* Room in the table for one more entry, whatever its offsets will be. */
-static bool check_table_room(const Qcow2Image *image, const char *id,
-                             const char *name, GError **errp)
-{
-    Qcow2Snapshot snapshot = { .id = (char *)id, .name = (char *)name };
-    g_autoptr(GBytes) entry = qcow2_snapshot_encode(&snapshot);
-    g_autoptr(GByteArray)
-        table = qcow2_snapshot_table_append(image->snapshots, entry, errp);
-
-    return table != NULL;
-}
-
 Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
                                                               const char *name,
                                                               GError **errp)
 {
-    Qcow2SnapshotWriter *writer;
+    Qcow2SnapshotWriter *writer = g_new0(Qcow2SnapshotWriter, 1);
 
-    if (!qcow2_check_writable(image, errp) ||
-        !qcow2_check_new_name(image, name, errp)) {
+    writer->image = image;
+    writer->runs = g_array_new(FALSE, FALSE, sizeof(VmstateRun));
+    if (!qcow2_new_snapshot_begin(&writer->snapshot, image, name, errp)) {
+        qcow2_snapshot_writer_end(writer);
         return NULL;
     }
-    writer = g_new0(Qcow2SnapshotWriter, 1);
-    writer->image = image;
-    writer->name = g_strdup(name);
-    writer->runs = g_array_new(FALSE, FALSE, sizeof(VmstateRun));
-    writer->id = qcow2_snapshot_new_id(image->snapshots);
-    if (!check_table_room(image, writer->id, name, errp)) {
-        goto fail;
-    }
-    writer->transaction = qcow2_transaction_begin(image, errp);
-    if (!writer->transaction ||
-        !qcow2_share_disk(writer->transaction, &writer->disk, errp)) {
-        goto fail;
-    }
     return writer;
-
-fail:
-    qcow2_snapshot_writer_end(writer);
-    return NULL;
 }
 
 const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer)
 {
-    return writer->id;
+    return writer->snapshot.id;
 }
 
 static uint64_t vmstate_l2_tables(const Qcow2SnapshotWriter *writer)
@@ -149,7 +80,7 @@ static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
 {
     const Qcow2Image *image = writer->image;
     const Qcow2Header *header = &image->header;
-    const Qcow2Refcounts *refcounts = writer->transaction->refcounts;
+    const Qcow2Refcounts *refcounts = writer->snapshot.transaction->refcounts;
     uint64_t tables =
         8 * clusters + /* L2 tables: 8 bytes a cluster */
         16 * (header->l1_size + clusters / qcow2_l2_entries(header)) +
@@ -194,7 +125,7 @@ static void cut_runs(Qcow2SnapshotWriter *writer, uint64_t keep)
 {
     VmstateRun *last;
 
-    qcow2_transaction_give_back(writer->transaction,
+    qcow2_transaction_give_back(writer->snapshot.transaction,
                                 writer->vmstate_clusters - keep);
     while ((last = last_run(writer)) && last->index >= keep) {
         g_array_set_size(writer->runs, writer->runs->len - 1);
@@ -217,24 +148,25 @@ static bool coroutine_fn extend(Qcow2SnapshotWriter *writer, uint64_t least,
     uint64_t offset;
     uint64_t clusters;
 
-    if (writer->disk.disk_entries +
+    if (writer->snapshot.disk.disk_entries +
             div_round_up(before + most, qcow2_l2_entries(header)) >
         QCOW2_MAX_L1_ENTRIES) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "clusters of %" PRIu64 " bytes cannot map more than "
                     "%" PRIu64 " bytes of VM state",
                     qcow2_cluster_size(header),
-                    (QCOW2_MAX_L1_ENTRIES - writer->disk.disk_entries)
+                    (QCOW2_MAX_L1_ENTRIES - writer->snapshot.disk.disk_entries)
                         << qcow2_l1_span_bits(header));
         return false;
     }
-    if (!qcow2_transaction_allocate_some(writer->transaction, least, most,
-                                         &offset, &clusters, errp)) {
+    if (!qcow2_transaction_allocate_some(writer->snapshot.transaction, least,
+                                         most, &offset, &clusters, errp)) {
         return false;
     }
     add_run(writer, offset, clusters);
     if (!qcow2_transaction_reserve(
-            writer->transaction, offset, clusters << header->cluster_bits,
+            writer->snapshot.transaction, offset,
+            clusters << header->cluster_bits,
             metadata_bytes(writer, writer->vmstate_clusters), errp)) {
         cut_runs(writer, before);
         return false;
@@ -324,6 +256,48 @@ bool coroutine_fn qcow2_snapshot_writer_pwrite(Qcow2SnapshotWriter *writer,
     return true;
 }
 
+static bool clone_failed(GError **errp, int error, uint64_t bytes,
+                         uint64_t offset)
+{
+    if (error == -ENOTSUP) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
+                    "the file system cannot clone VM state to 0x%" PRIx64,
+                    offset);
+    } else {
+        snap_error_set_errno(errp, error,
+                             "cannot clone %" PRIu64 " bytes of VM state to "
+                             "0x%" PRIx64,
+                             bytes, offset);
+    }
+    return false;
+}
+
+bool coroutine_fn qcow2_snapshot_writer_clone(Qcow2SnapshotWriter *writer,
+                                              uint64_t position,
+                                              BlockFile *source,
+                                              uint64_t source_offset,
+                                              uint64_t bytes, GError **errp)
+{
+    g_assert(range_within(position, bytes,
+                          writer->vmstate_clusters
+                              << writer->image->header.cluster_bits));
+    while (bytes > 0) {
+        uint64_t contiguous;
+        uint64_t offset = map_position(writer, position, &contiguous);
+        uint64_t piece = MIN(bytes, contiguous);
+        int ret = block_file_clone(writer->image->file, offset, source,
+                                   source_offset, piece);
+
+        if (ret < 0) {
+            return clone_failed(errp, ret, piece, offset);
+        }
+        position += piece;
+        source_offset += piece;
+        bytes -= piece;
+    }
+    return true;
+}
+
 /* Give back clusters behind the end and fill up the last one with zeros. */
 static bool coroutine_fn finish_data(Qcow2SnapshotWriter *writer,
                                      uint64_t vm_state_size, GError **errp)
@@ -337,7 +311,7 @@ static bool coroutine_fn finish_data(Qcow2SnapshotWriter *writer,
     g_assert(used <= writer->vmstate_clusters);
     cut_runs(writer, used);
     return rest == 0 ||
-           qcow2_write_buffer_put(writer->transaction->metadata,
+           qcow2_write_buffer_put(writer->snapshot.transaction->metadata,
                                   map_position(writer, written, &contiguous),
                                   NULL, rest, errp);
 }
@@ -351,8 +325,8 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     uint64_t entries = tables * qcow2_l2_entries(header);
     uint64_t i;
 
-    if (!qcow2_transaction_allocate(writer->transaction, tables, offset,
-                                    errp)) {
+    if (!qcow2_transaction_allocate(writer->snapshot.transaction, tables,
+                                    offset, errp)) {
         return false;
     }
     for (i = 0; i < entries; i++) {
@@ -363,7 +337,7 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
             entry = htobe64(
                 map_position(writer, i << header->cluster_bits, &contiguous));
         }
-        if (!qcow2_write_buffer_put(writer->transaction->metadata,
+        if (!qcow2_write_buffer_put(writer->snapshot.transaction->metadata,
                                     *offset + i * sizeof(entry), &entry,
                                     sizeof(entry), errp)) {
             return false;
@@ -372,122 +346,21 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     return true;
 }
 
-/* Write @bytes of @data into fresh clusters, filled up with zeros. Yields. */
-static bool coroutine_fn write_fresh(Qcow2SnapshotWriter *writer,
-                                     const void *data, uint64_t bytes,
-                                     uint64_t *offset, GError **errp)
-{
-    Qcow2Transaction *transaction = writer->transaction;
-    uint64_t cluster_size = qcow2_cluster_size(&writer->image->header);
-    uint64_t clusters = div_round_up(bytes, cluster_size);
-
-    return qcow2_transaction_allocate(transaction, clusters, offset, errp) &&
-           qcow2_write_buffer_put(transaction->metadata, *offset, data, bytes,
-                                  errp) &&
-           qcow2_write_buffer_put(transaction->metadata, *offset + bytes, NULL,
-                                  clusters * cluster_size - bytes, errp);
-}
-
-/* Write an L1 table; @entries are in host order and stay so. Yields. */
-static bool coroutine_fn write_l1(Qcow2SnapshotWriter *writer,
-                                  const uint64_t *entries, uint64_t count,
-                                  uint64_t *offset, GError **errp)
-{
-    g_autofree uint64_t *stored = g_new(uint64_t, count);
-    uint64_t i;
-
-    for (i = 0; i < count; i++) {
-        stored[i] = htobe64(entries[i]);
-    }
-    return write_fresh(writer, stored, count * sizeof(uint64_t), offset, errp);
-}
-
-static bool coroutine_fn write_snapshot_l1(Qcow2SnapshotWriter *writer,
-                                           uint64_t l2_offset,
-                                           Qcow2Snapshot *snapshot,
-                                           GError **errp)
-{
-    const Qcow2Header *header = &writer->image->header;
-    uint64_t disk_entries = writer->disk.disk_entries;
-    uint64_t count = disk_entries + vmstate_l2_tables(writer);
-    g_autofree uint64_t *entries = g_new(uint64_t, count);
-    uint64_t i;
-
-    for (i = 0; i < count; i++) {
-        entries[i] = i < disk_entries ? writer->disk.snapshot_l1[i]
-                                      : l2_offset + ((i - disk_entries)
-                                                     << header->cluster_bits);
-    }
-    snapshot->l1_size = count;
-    return write_l1(writer, entries, count, &snapshot->l1_table_offset, errp);
-}
-
-/* Replace the active L1 where sharing the disk has changed it. Yields. */
-static bool coroutine_fn write_active_l1(Qcow2SnapshotWriter *writer,
-                                         Qcow2HeaderUpdate *update,
-                                         GError **errp)
-{
-    const Qcow2Header *header = &writer->image->header;
-
-    update->l1_size = header->l1_size;
-    update->l1_table_offset = header->l1_table_offset;
-    if (!writer->disk.changed) {
-        return true;
-    }
-    return qcow2_transaction_unref(writer->transaction, header->l1_table_offset,
-                                   header->l1_size * sizeof(uint64_t), errp) &&
-           write_l1(writer, writer->disk.active_l1, header->l1_size,
-                    &update->l1_table_offset, errp);
-}
-
-static bool coroutine_fn write_snapshot_table(Qcow2SnapshotWriter *writer,
-                                              const Qcow2Snapshot *snapshot,
-                                              Qcow2HeaderUpdate *update,
-                                              GError **errp)
-{
-    const GPtrArray *snapshots = writer->image->snapshots;
-    g_autoptr(GBytes) entry = qcow2_snapshot_encode(snapshot);
-    g_autoptr(GByteArray)
-        table = qcow2_snapshot_table_append(snapshots, entry, errp);
-
-    update->snapshot_count = snapshots->len + 1;
-    return table &&
-           qcow2_transaction_unref(
-               writer->transaction, writer->image->header.snapshots_offset,
-               qcow2_snapshot_table_bytes(snapshots), errp) &&
-           write_fresh(writer, table->data, table->len,
-                       &update->snapshots_offset, errp);
-}
-
 bool coroutine_fn qcow2_snapshot_writer_commit(Qcow2SnapshotWriter *writer,
                                                const Qcow2SnapshotStamp *stamp,
                                                GError **errp)
 {
-    Qcow2Snapshot snapshot = {
-        .id = writer->id,
-        .name = writer->name,
-        .date_sec = stamp->date_sec,
-        .date_nsec = stamp->date_nsec,
-        .vm_clock_nsec = stamp->vm_clock_nsec,
-        .vm_state_size = stamp->vm_state_size,
-        /* QEMU resizes the disk to this when it loads, in whole sectors. */
-        .disk_size = round_down(writer->image->header.size, 512),
-        .icount = QCOW2_NO_ICOUNT,
-    };
-    Qcow2HeaderUpdate update;
     uint64_t l2_offset;
 
     return finish_data(writer, stamp->vm_state_size, errp) &&
            write_l2_tables(writer, &l2_offset, errp) &&
-           write_snapshot_l1(writer, l2_offset, &snapshot, errp) &&
-           write_active_l1(writer, &update, errp) &&
-           write_snapshot_table(writer, &snapshot, &update, errp) &&
-           qcow2_transaction_commit(writer->transaction, &update, errp);
+           qcow2_new_snapshot_commit(&writer->snapshot, stamp, l2_offset,
+                                     vmstate_l2_tables(writer), errp);
 }
 
 bool qcow2_snapshot_writer_may_be_committed(const Qcow2SnapshotWriter *writer)
 {
-    return writer->transaction->committed;
+    return writer->snapshot.transaction->committed;
 }
 
 void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer)
@@ -495,10 +368,7 @@ void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer)
     if (!writer) {
         return;
     }
-    qcow2_transaction_end(writer->transaction);
-    qcow2_shared_disk_clear(&writer->disk);
+    qcow2_new_snapshot_end(&writer->snapshot);
     g_array_unref(writer->runs);
-    g_free(writer->id);
-    g_free(writer->name);
     g_free(writer);
 }

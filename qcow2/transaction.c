@@ -27,8 +27,8 @@ enum {
  * Metadata with refcount 0 is damage, and what is free would be overwritten.
  * Data is not looked at here: a walk through all of it is what a check is for.
  */
-static bool coroutine_fn check_metadata(const Qcow2Transaction *transaction,
-                                        GError **errp)
+static bool coroutine_fn check_header_tables(
+    const Qcow2Transaction *transaction, GError **errp)
 {
     const Qcow2Image *image = transaction->image;
     const Qcow2Header *header = &image->header;
@@ -89,6 +89,13 @@ static bool coroutine_fn check_snapshots(const Qcow2Transaction *transaction,
     return true;
 }
 
+bool coroutine_fn qcow2_transaction_check_metadata(
+    const Qcow2Transaction *transaction, GError **errp)
+{
+    return check_header_tables(transaction, errp) &&
+           check_snapshots(transaction, errp);
+}
+
 Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
                                                        GError **errp)
 {
@@ -105,8 +112,7 @@ Qcow2Transaction *coroutine_fn qcow2_transaction_begin(Qcow2Image *image,
     if (!transaction->refcounts ||
         !qcow2_refcounts_find_free(transaction->refcounts, &transaction->free,
                                    &transaction->start, errp) ||
-        !check_metadata(transaction, errp) ||
-        !check_snapshots(transaction, errp)) {
+        !qcow2_transaction_check_metadata(transaction, errp)) {
         goto fail;
     }
     transaction->end = transaction->start;
@@ -166,6 +172,25 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     return true;
 }
 
+/*
+ * The old state is gone for good, and with it the need for what only it used.
+ * Best effort: free clusters at the end of the file harm nobody.
+ */
+static void coroutine_fn cut_free_tail(Qcow2Transaction *transaction)
+{
+    const Qcow2Image *image = transaction->image;
+    uint64_t end;
+
+    if (!image->file->fixed_size &&
+        qcow2_refcounts_find_end(transaction->refcounts, transaction->end, &end,
+                                 NULL) &&
+        end < transaction->end) {
+        transaction->end = end;
+        (void)block_file_truncate(image->file,
+                                  end << image->header.cluster_bits);
+    }
+}
+
 bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
                                            const Qcow2HeaderUpdate *update,
                                            GError **errp)
@@ -179,7 +204,10 @@ bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
                                            &refcount_table_clusters, errp)) {
         return false;
     }
-    /* Cut off what was reserved in vain, or fill up the last cluster. */
+    /*
+     * Cut off what was reserved in vain, or fill up the last cluster; not what
+     * becomes free, because the old state needs it.
+     */
     if (!file->fixed_size) {
         ret = block_file_truncate(
             file, transaction->end << transaction->image->header.cluster_bits);
@@ -193,12 +221,20 @@ bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
     }
     /* From here on the old length must not come back. */
     transaction->committed = true;
-    return write_header(transaction, update, refcount_table_offset,
-                        refcount_table_clusters, errp) &&
-           flush(transaction,
-                 "the header, which decides whether the change "
-                 "happened,",
-                 errp);
+    if (!write_header(transaction, update, refcount_table_offset,
+                      refcount_table_clusters, errp) ||
+        !flush(transaction,
+               "the header, which decides whether the change happened,",
+               errp)) {
+        return false;
+    }
+    cut_free_tail(transaction);
+    return true;
+}
+
+GArray *qcow2_transaction_freed(const Qcow2Transaction *transaction)
+{
+    return qcow2_refcounts_find_freed(transaction->refcounts, transaction->end);
 }
 
 void coroutine_fn qcow2_transaction_end(Qcow2Transaction *transaction)

@@ -13,21 +13,25 @@
  * the same instant, and what the old state used has refcount 0 in the new.
  *
  * Order, each | a flush:
- *     everything in fresh clusters | the header sector |
+ *     everything in fresh clusters | the header sector | cutting the file
  *
  * So a crash at any moment leaves the old image or the new one, both without a
- * leak. Before the header write, giving up means cutting the file.
+ * leak. Before the header write, giving up means cutting the file; after it,
+ * what the new state does not need at the end of the file is cut off, which the
+ * old state needed until then.
  *
  * Invariants:
  *   1. Between _begin() and _commit() only clusters are written that had
  *      refcount 0 when the transaction began.
- *   2. What is freed in a transaction is not allocated again in it.
+ *   2. What is freed in a transaction is not allocated again in it; but a table
+ *      that has lost its last owner may get one again, as it is.
  *   3. The refcounts written by _commit() describe the image as it is after
  *      the header write, themselves included.
  */
 #ifndef QCOW2_TRANSACTION_H
 #define QCOW2_TRANSACTION_H
 
+#include "free-space.h"
 #include "refcounts.h"
 #include "write-buffer.h"
 
@@ -42,7 +46,7 @@ typedef struct Qcow2Transaction {
     uint64_t end;            /* like `start', with what was allocated since */
     GArray *allocated;       /* of Qcow2ClusterRun: without a refcount yet */
     uint64_t space_reserved; /* bytes of the file known to have disk space */
-    bool committed; /* the header is being or has been written */
+    bool committed;          /* the header is being or has been written */
     Qcow2Refcounts *refcounts;
     Qcow2WriteBuffer *metadata;
 } Qcow2Transaction;
@@ -126,13 +130,30 @@ bool coroutine_fn qcow2_transaction_write_refcounts(
     GError **errp);
 
 /*
- * Write the refcounts, cut the file behind the last cluster and switch the
- * header over. Yields. On failure the image is as it was, unless the error
- * says that the header could not be made stable.
+ * Check that the header's tables, the refcount blocks and the snapshots' L1
+ * tables are inside the file and in use, with the changes so far. _begin() has
+ * done so; who drops references because of what tables say does it again
+ * before anything is written: such tables may name what they do not own.
+ * Yields. Fills @errp (DAMAGED, IO).
+ */
+bool coroutine_fn qcow2_transaction_check_metadata(
+    const Qcow2Transaction *transaction, GError **errp);
+
+/*
+ * Write the refcounts, switch the header over and cut the file behind the last
+ * cluster that is still in use. Yields. On failure the image is as it was,
+ * unless the error says that the header could not be made stable.
  */
 bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
                                            const Qcow2HeaderUpdate *update,
                                            GError **errp);
+
+/*
+ * After the commit: runs of clusters (of Qcow2ClusterRun, g_array_unref() it)
+ * inside the file that are free now, as they lie where references were
+ * dropped. Some of them may have been free before. Short ones are left out.
+ */
+GArray *qcow2_transaction_freed(const Qcow2Transaction *transaction);
 
 /*
  * Free the transaction; without a commit also cut the file back to its old

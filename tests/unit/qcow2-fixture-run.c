@@ -172,6 +172,78 @@ void qcow2_fixture_must_save(BlockFile *file, Qcow2FixtureSave *save)
     ck_assert_ptr_null(error);
 }
 
+/* create and delete */
+typedef struct ChangeRun {
+    BlockFile *file;
+    const char *name;
+    uint64_t seed;
+    bool changed;
+    GError **errp;
+} ChangeRun;
+
+static void coroutine_fn create_entry(void *opaque)
+{
+    ChangeRun *run = opaque;
+    g_autoptr(Qcow2Image) image = qcow2_open(run->file, run->errp);
+    Qcow2SnapshotStamp stamp = {
+        .date_sec = 1000 + run->seed,
+        .date_nsec = 5,
+        .vm_clock_nsec = 7 * run->seed,
+    };
+
+    run->changed = image &&
+                   qcow2_snapshot_create(image, run->name, &stamp, run->errp);
+}
+
+static void coroutine_fn delete_entry(void *opaque)
+{
+    ChangeRun *run = opaque;
+    g_autoptr(Qcow2Image) image = qcow2_open(run->file, run->errp);
+    const Qcow2Snapshot *snapshot;
+
+    if (image) {
+        snapshot = qcow2_find_snapshot(image, run->name);
+        ck_assert_ptr_nonnull(snapshot);
+        run->changed = qcow2_snapshot_delete(image, snapshot, run->errp);
+    }
+}
+
+bool qcow2_fixture_create(BlockFile *file, const char *name, uint64_t seed,
+                          GError **errp)
+{
+    ChangeRun run = { file, name, seed, false, errp };
+
+    event_loop_run(create_entry, &run);
+    return run.changed;
+}
+
+bool qcow2_fixture_delete(BlockFile *file, const char *id_or_name,
+                          GError **errp)
+{
+    ChangeRun run = { file, id_or_name, 0, false, errp };
+
+    event_loop_run(delete_entry, &run);
+    return run.changed;
+}
+
+void qcow2_fixture_must_create(BlockFile *file, const char *name, uint64_t seed)
+{
+    g_autoptr(GError) error = NULL;
+
+    ck_assert_msg(qcow2_fixture_create(file, name, seed, &error), "%s",
+                  error ? error->message : "failed without an error");
+    ck_assert_ptr_null(error);
+}
+
+void qcow2_fixture_must_delete(BlockFile *file, const char *id_or_name)
+{
+    g_autoptr(GError) error = NULL;
+
+    ck_assert_msg(qcow2_fixture_delete(file, id_or_name, &error), "%s",
+                  error ? error->message : "failed without an error");
+    ck_assert_ptr_null(error);
+}
+
 typedef struct LoadRun {
     BlockFile *file;
     const char *id_or_name;

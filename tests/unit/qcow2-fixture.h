@@ -170,6 +170,21 @@ bool qcow2_fixture_save(BlockFile *file, Qcow2FixtureSave *save, GError **errp);
 /* The same for what must succeed. */
 void qcow2_fixture_must_save(BlockFile *file, Qcow2FixtureSave *save);
 
+/*
+ * Open @file, make a disk-only snapshot as of qcow2_fixture_save() with no
+ * bytes, or delete one, close the image. Turns the event loop. Returns false
+ * and fills @errp when anything fails.
+ */
+bool qcow2_fixture_create(BlockFile *file, const char *name, uint64_t seed,
+                          GError **errp);
+bool qcow2_fixture_delete(BlockFile *file, const char *id_or_name,
+                          GError **errp);
+
+/* The same for what must succeed. */
+void qcow2_fixture_must_create(BlockFile *file, const char *name,
+                               uint64_t seed);
+void qcow2_fixture_must_delete(BlockFile *file, const char *id_or_name);
+
 /* The snapshot's line in qcow2_fixture_describe(). */
 char *qcow2_fixture_expected(const Qcow2FixtureSave *save, unsigned id,
                              uint64_t disk_size, const char *disk_digest);

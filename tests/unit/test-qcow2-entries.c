@@ -6,6 +6,7 @@
  * combinations cannot be.
  */
 #include <check.h>
+#include <endian.h>
 
 #include "qcow2-fixture.h"
 #include "run-suite.h"
@@ -181,6 +182,92 @@ START_TEST(l1_entries)
 }
 END_TEST
 
+/*
+ * A table is cut into runs the way a reader would who knows each entry: those
+ * before a run's end continue it, the one behind does not.
+ */
+static void assert_runs(const Qcow2Image *image, const uint64_t *entries,
+                        const unsigned *lengths)
+{
+    uint64_t count = qcow2_l2_entries(&image->header);
+    g_autofree uint64_t *table = g_new0(uint64_t, count);
+    Qcow2L2Run run;
+    GError *error = NULL;
+    uint64_t i;
+
+    for (i = 0; i < count; i++) {
+        table[i] = htobe64(entries[i]);
+    }
+    for (i = 0; i < count; i += run.entries) {
+        Qcow2Cluster first;
+
+        ck_assert(qcow2_l2_run_decode(image, table, i, 3, &run, &error));
+        ck_assert(qcow2_l2_entry_decode(image, entries[i], 0, &first, NULL));
+        ck_assert_uint_eq(run.entries, *lengths++);
+        ck_assert_int_eq(run.cluster.type, first.type);
+        ck_assert_uint_eq(run.cluster.offset, first.offset);
+        ck_assert_int_eq(run.copied, entries[i] >> 63);
+    }
+    ck_assert_uint_eq(*lengths, 0);
+}
+
+START_TEST(l2_runs)
+{
+    Qcow2Image image = image_of(3, 9, 100 * 512);
+    /* Neighbours, a gap, without the flag, zeros, compressed, held zeros. */
+    uint64_t entries[64] = {
+        512 | COPIED,
+        1024 | COPIED,
+        1536 | COPIED,
+        2560 | COPIED,
+        3072,
+        3584,
+        0,
+        0,
+        1,
+        1,
+        COMPRESSED | 4096,
+        COMPRESSED | 4096,
+        5120 | 1,
+        5632 | 1,
+        6144,
+        98 * 512,
+        99 * 512,
+    };
+    const unsigned lengths[] = { 3, 1, 2, 2, 2, 1, 1, 2, 1, 2, 47, 0 };
+
+    assert_runs(&image, entries, lengths);
+}
+END_TEST
+
+/* The first entry that is impossible is the one that is named. */
+START_TEST(l2_run_ends_with_the_file)
+{
+    Qcow2Image image = image_of(3, 9, 50 * 512);
+    uint64_t table[64];
+    Qcow2L2Run run;
+    GError *error = NULL;
+    unsigned i;
+
+    for (i = 0; i < 64; i++) {
+        table[i] = htobe64((i + 1) * 512);
+    }
+    ck_assert(qcow2_l2_run_decode(&image, table, 0, 0, &run, &error));
+    ck_assert_uint_eq(run.entries, 49);
+    ck_assert(!qcow2_l2_run_decode(&image, table, 49, 2, &run, &error));
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED,
+                               "0x0000000000006400 for guest offset 0x16200");
+    /* No offset has bits above 55, however long the file is. */
+    image.file_size = UINT64_MAX / 2;
+    table[62] = htobe64((1ULL << 56) - 512);
+    table[63] = htobe64(1ULL << 56);
+    ck_assert(qcow2_l2_run_decode(&image, table, 62, 0, &run, &error));
+    ck_assert_uint_eq(run.entries, 1);
+    ck_assert(!qcow2_l2_run_decode(&image, table, 63, 0, &run, &error));
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED, "impossible");
+}
+END_TEST
+
 static Suite *entries_suite(void)
 {
     Suite *suite = suite_create("qcow2-entries");
@@ -192,6 +279,8 @@ static Suite *entries_suite(void)
     tcase_add_loop_test(tcase, compressed_entries, 9, 22);
     tcase_add_test(tcase, compressed_offset_limit);
     tcase_add_loop_test(tcase, l1_entries, 9, 22);
+    tcase_add_test(tcase, l2_runs);
+    tcase_add_test(tcase, l2_run_ends_with_the_file);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -11,7 +11,7 @@
 #include "qcow2-fixture.h"
 #include "run-suite.h"
 #include "snap-error.h"
-#include "../../qcow2/refcounts.h"
+#include "../../qcow2/free-space.h"
 
 /* An image opened for a test, and its refcounts. */
 typedef struct Fixture {
@@ -187,6 +187,67 @@ START_TEST(shortest_run_that_is_taken)
 }
 END_TEST
 
+/* What a change leaves: the new end, and what has become free before it. */
+typedef struct AfterDrop {
+    Qcow2Refcounts *refcounts;
+    uint64_t limit;
+    uint64_t end;
+    GArray *freed;
+} AfterDrop;
+
+static void coroutine_fn drop_entry(void *opaque)
+{
+    AfterDrop *after = opaque;
+    const Qcow2ClusterRun drops[] = { { 300, 700 },
+                                      { 1200, 100 },
+                                      { 1950, 40 } };
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(drops); i++) {
+        ck_assert(qcow2_refcounts_change(after->refcounts, drops[i].first,
+                                         drops[i].count, QCOW2_REFCOUNT_DROP,
+                                         NULL));
+    }
+    ck_assert(qcow2_refcounts_find_end(after->refcounts, after->limit,
+                                       &after->end, NULL));
+    after->freed = qcow2_refcounts_find_freed(after->refcounts, after->end);
+}
+
+START_TEST(freed_by_a_change)
+{
+    Qcow2FixtureOptions options = {
+        .cluster_bits = 9,
+        .refcount_bits = 8 << _i,
+        .disk_size = 32768,
+        .free_clusters = 1990,
+        .l2 = { "d" },
+    };
+    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+    Fixture fixture;
+    AfterDrop after = { 0 };
+    Qcow2ClusterRun run;
+    unsigned i;
+
+    for (i = 0; i < image->len / 512; i++) {
+        bool free_before = i >= 1500 && i < 1700;
+
+        qcow2_fixture_set_refcount(image, i, i < 1990 && !free_before);
+    }
+    fixture_open(&fixture, image);
+    after.refcounts = fixture.refcounts;
+    after.limit = image->len / 512;
+    event_loop_run(drop_entry, &after);
+    ck_assert_uint_eq(after.end, 1950);
+    /* The long run; where blocks are small, not what was free before. */
+    run = g_array_index(after.freed, Qcow2ClusterRun, 0);
+    ck_assert_uint_eq(run.first, 300);
+    ck_assert_uint_eq(run.count, 700);
+    ck_assert_uint_eq(after.freed->len, _i == 0 ? 2 : 1);
+    g_array_unref(after.freed);
+    fixture_close(&fixture);
+}
+END_TEST
+
 START_TEST(no_refcount_at_all)
 {
     g_autoptr(GByteArray) image = build(16);
@@ -207,8 +268,11 @@ START_TEST(no_refcount_at_all)
 }
 END_TEST
 
-/* As long as nothing changes, blocks that were looked at need no memory. */
-START_TEST(scanned_blocks_are_not_kept)
+/*
+ * Blocks that were looked at stay in memory, so that a change does not read
+ * them again, but not more of them than are allowed to.
+ */
+START_TEST(scanned_blocks_are_kept_within_a_limit)
 {
     Qcow2FixtureOptions options = {
         .cluster_bits = 9,
@@ -217,14 +281,20 @@ START_TEST(scanned_blocks_are_not_kept)
         .free_clusters = 1000,
         .l2 = { "d", "dd" },
     };
+    const unsigned limits[] = { 0, 1, 5, 1000 };
     g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
     Fixture fixture;
     FindFree find;
+    unsigned stored = (qcow2_fixture_first_fresh(image) + 63) / 64;
+    unsigned kept;
 
     fixture_open(&fixture, image);
+    fixture.refcounts->keep_bytes = limits[_i] * 512;
     find = run_find_free(&fixture);
     ck_assert(find.found);
-    ck_assert_uint_le(g_hash_table_size(fixture.refcounts->blocks), 1);
+    kept = g_hash_table_size(fixture.refcounts->blocks);
+    ck_assert_uint_gt(stored, limits[2]);
+    ck_assert_uint_eq(kept, MIN(limits[_i], stored));
     g_array_unref(find.runs);
     fixture_close(&fixture);
 }
@@ -262,8 +332,9 @@ static Suite *free_space_suite(void)
     tcase_add_test(tcase, block_that_is_named_twice);
     tcase_add_loop_test(tcase, free_runs_are_found, 0, 4);
     tcase_add_loop_test(tcase, shortest_run_that_is_taken, 0, 2);
+    tcase_add_loop_test(tcase, freed_by_a_change, 0, 4);
     tcase_add_test(tcase, no_refcount_at_all);
-    tcase_add_test(tcase, scanned_blocks_are_not_kept);
+    tcase_add_loop_test(tcase, scanned_blocks_are_kept_within_a_limit, 0, 4);
     suite_add_tcase(suite, tcase);
     return suite;
 }

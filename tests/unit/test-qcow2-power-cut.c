@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * The promise of a save: whenever the power goes, the image is what it was or
+ * The promise of a save, and of making or deleting a snapshot: whenever the power goes, the image is what it was or
  * what it was to become, and sound either way. Between two flushes a disk may
  * do any of the writes and leave out any other, and may do a part of one in
  * units of a sector.
@@ -38,7 +38,18 @@ static const Qcow2FixtureOptions shapes[] = {
       .l2 = { "dZ" } },
 };
 
-/* A save and the states before and after it. */
+typedef enum Verb {
+    SAVE,
+    CREATE,
+    DELETE_FIRST,
+    DELETE_LAST,
+    VERBS, /* how many there are */
+} Verb;
+
+/* Loop tests run over all shapes with all verbs. */
+#define CASES ((int)(VERBS * G_N_ELEMENTS(shapes)))
+
+/* A change and the states before and after it. */
 typedef struct Cut {
     BlockFile *file;
     GByteArray *before;
@@ -46,30 +57,54 @@ typedef struct Cut {
     char *new_text;
     const MemoryFileRecord *records;
     size_t count;
-    Qcow2FixtureSave save;
 } Cut;
 
-static Cut *cut_new(const Qcow2FixtureOptions *options)
+static void change(BlockFile *file, Verb verb, const char *new_name)
 {
-    g_autoptr(GByteArray) image = qcow2_fixture_build(options);
-    g_autoptr(GByteArray) after = NULL;
-    Cut *cut = g_new0(Cut, 1);
-    Qcow2FixtureSave earlier = { .name = "old", .seed = 1, .bytes = 9000 };
-
-    cut->save = (Qcow2FixtureSave){
-        .name = "new",
+    Qcow2FixtureSave save = {
+        .name = new_name,
         .seed = 2,
         .bytes = 20001,
         .piece = 2048,
         .writers = 3,
     };
+
+    switch (verb) {
+    case SAVE:
+        qcow2_fixture_must_save(file, &save);
+        break;
+    case CREATE:
+        qcow2_fixture_must_create(file, new_name, 2);
+        break;
+    case DELETE_FIRST:
+        qcow2_fixture_must_delete(file, "1");
+        break;
+    case DELETE_LAST:
+        qcow2_fixture_must_delete(file, "2");
+        break;
+    case VERBS:
+        g_assert_not_reached();
+    }
+}
+
+static Cut *cut_new(int number)
+{
+    Verb verb = number % VERBS;
+    g_autoptr(GByteArray) image = qcow2_fixture_build(&shapes[number / VERBS]);
+    g_autoptr(GByteArray) after = NULL;
+    Cut *cut = g_new0(Cut, 1);
+    Qcow2FixtureSave earlier = { .name = "old", .seed = 1, .bytes = 9000 };
+
     cut->file = qcow2_fixture_file(image);
     qcow2_fixture_must_save(cut->file, &earlier);
+    if (verb == DELETE_FIRST || verb == DELETE_LAST) {
+        qcow2_fixture_must_create(cut->file, "later", 4);
+    }
     cut->before = qcow2_fixture_content(cut->file);
     cut->old_text = qcow2_fixture_describe(cut->before);
     memory_file_reset_records(cut->file);
     memory_file_shuffle(cut->file, 3);
-    qcow2_fixture_must_save(cut->file, &cut->save);
+    change(cut->file, verb, "new");
     after = qcow2_fixture_content(cut->file);
     cut->new_text = qcow2_fixture_describe(after);
     ck_assert_str_ne(cut->old_text, cut->new_text);
@@ -95,6 +130,16 @@ static size_t flushes_before(const Cut *cut, size_t end)
         flushes += cut->records[i].op == MEMORY_FILE_FLUSH;
     }
     return flushes;
+}
+
+static size_t first_flush(const Cut *cut)
+{
+    size_t i = 0;
+
+    while (cut->records[i].op != MEMORY_FILE_FLUSH) {
+        i++;
+    }
+    return i;
 }
 
 /* Returns whether the image is in the new state. */
@@ -128,7 +173,7 @@ static bool assert_state(const Cut *cut, const GByteArray *image, size_t end)
 
 START_TEST(cut_after_every_operation)
 {
-    Cut *cut = cut_new(&shapes[_i]);
+    Cut *cut = cut_new(_i);
     size_t changes = 0;
     size_t end;
     bool was_new = false;
@@ -208,7 +253,7 @@ static GByteArray *cut_at_random(const Cut *cut, size_t start, size_t end,
 
 START_TEST(cut_leaves_any_part_of_an_interval)
 {
-    Cut *cut = cut_new(&shapes[_i]);
+    Cut *cut = cut_new(_i);
     GRand *rand = g_rand_new_with_seed(4711 + _i);
     unsigned seen_new = 0;
     size_t start = 0;
@@ -238,7 +283,7 @@ END_TEST
 /* QEMU finds nothing to complain of in what is left, not even a leak. */
 START_TEST(qemu_accepts_the_image)
 {
-    Cut *cut = cut_new(&shapes[_i]);
+    Cut *cut = cut_new(_i);
     GRand *rand = g_rand_new_with_seed(_i);
     size_t step = cut->count / 4;
     size_t end;
@@ -251,7 +296,7 @@ START_TEST(qemu_accepts_the_image)
     }
     for (end = 0; end < 2; end++) {
         g_autoptr(GByteArray)
-            image = cut_at_random(cut, 0, cut->save.records_written, rand);
+            image = cut_at_random(cut, 0, first_flush(cut), rand);
 
         ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
     }
@@ -261,9 +306,9 @@ START_TEST(qemu_accepts_the_image)
 END_TEST
 
 /* Nobody needs to know the old image to go on after a cut. */
-START_TEST(save_succeeds_after_a_cut)
+START_TEST(the_next_change_succeeds_after_a_cut)
 {
-    Cut *cut = cut_new(&shapes[_i]);
+    Cut *cut = cut_new(_i);
     size_t end;
 
     for (end = 0; end <= cut->count; end += 3) {
@@ -274,6 +319,7 @@ START_TEST(save_succeeds_after_a_cut)
         Qcow2FixtureSave save = { .name = "next", .seed = 5, .bytes = 3000 };
 
         qcow2_fixture_must_save(file, &save);
+        qcow2_fixture_must_delete(file, "next");
         content = qcow2_fixture_content(file);
         qcow2_fixture_assert_sound(content);
     }
@@ -285,13 +331,12 @@ static Suite *power_cut_suite(void)
 {
     Suite *suite = suite_create("qcow2-power-cut");
     TCase *tcase = tcase_create("qcow2-power-cut");
-    int count = G_N_ELEMENTS(shapes);
 
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, cut_after_every_operation, 0, count);
-    tcase_add_loop_test(tcase, cut_leaves_any_part_of_an_interval, 0, count);
-    tcase_add_loop_test(tcase, qemu_accepts_the_image, 0, count);
-    tcase_add_loop_test(tcase, save_succeeds_after_a_cut, 0, count);
+    tcase_add_loop_test(tcase, cut_after_every_operation, 0, CASES);
+    tcase_add_loop_test(tcase, cut_leaves_any_part_of_an_interval, 0, CASES);
+    tcase_add_loop_test(tcase, qemu_accepts_the_image, 0, CASES);
+    tcase_add_loop_test(tcase, the_next_change_succeeds_after_a_cut, 0, CASES);
     suite_add_tcase(suite, tcase);
     return suite;
 }

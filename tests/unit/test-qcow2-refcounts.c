@@ -233,6 +233,78 @@ START_TEST(changes_span_blocks)
 }
 END_TEST
 
+typedef struct LookUp {
+    Qcow2Refcounts *refcounts;
+    const uint64_t *model;
+    unsigned clusters;
+} LookUp;
+
+/* Walk over all clusters, by what is the same at a glance. */
+static void coroutine_fn look_up_entry(void *opaque)
+{
+    const LookUp *look = opaque;
+    uint64_t value;
+    uint64_t same;
+    unsigned first;
+    unsigned i;
+
+    for (first = 0; first < look->clusters; first++) {
+        unsigned most = look->clusters - first;
+
+        ck_assert(qcow2_refcounts_look_up(look->refcounts, first, most, &value,
+                                          &same, NULL));
+        ck_assert_uint_ge(same, 1);
+        ck_assert_uint_le(same, most);
+        for (i = first; i < first + same; i++) {
+            ck_assert_uint_eq(look->model[i], value);
+        }
+        /* Not less than there are, but for the end of a block. */
+        if (same < most &&
+            (first + same) % qcow2_refcounts_per_block(look->refcounts)) {
+            ck_assert_uint_ne(look->model[first + same], value);
+        }
+    }
+}
+
+/* Long runs of one refcount and short ones, changed in ranges of any length. */
+START_TEST(runs)
+{
+    unsigned bits = 1u << _i;
+    g_autoptr(GByteArray) image = build(bits);
+    const unsigned clusters = 64;
+    GRand *rand = g_rand_new_with_seed(_i);
+    unsigned step;
+
+    for (step = 0; step < 200; step++) {
+        uint64_t model[64];
+        unsigned first = g_rand_int_range(rand, 0, clusters);
+        unsigned count = g_rand_int_range(rand, 1, clusters - first + 1);
+        Fixture fixture;
+        LookUp look = { .model = model, .clusters = clusters };
+        Change change;
+        unsigned i;
+
+        for (i = 0; i < clusters; i++) {
+            bool other = i == 0 || g_rand_int_range(rand, 0, 20) == 0;
+
+            model[i] = other ? (unsigned)g_rand_int_range(rand, 1, 4)
+                             : model[i - 1];
+            qcow2_fixture_set_refcount(image, i, model[i]);
+        }
+        fixture_open(&fixture, image);
+        change = run_change(&fixture, first, count, QCOW2_REFCOUNT_DROP);
+        ck_assert(change.done);
+        for (i = first; i < first + count; i++) {
+            model[i]--;
+        }
+        look.refcounts = fixture.refcounts;
+        event_loop_run(look_up_entry, &look);
+        fixture_close(&fixture);
+    }
+    g_rand_free(rand);
+}
+END_TEST
+
 START_TEST(unreadable_block)
 {
     g_autoptr(GByteArray) image = build(16);
@@ -257,6 +329,7 @@ static Suite *refcounts_suite(void)
     tcase_add_loop_test(tcase, widths, 0, 7);
     tcase_add_loop_test(tcase, changes, 1, 7);
     tcase_add_test(tcase, changes_span_blocks);
+    tcase_add_loop_test(tcase, runs, 1, 7);
     tcase_add_test(tcase, unreadable_block);
     suite_add_tcase(suite, tcase);
     return suite;
