@@ -13,7 +13,8 @@
 /* What damaged tables may cost beyond twice the size of the file; bytes. */
 #define LEAST_BUDGET (64ULL * 1024 * 1024)
 
-static void say(const Qcow2Check *check, const char *format, va_list args)
+static void G_GNUC_PRINTF(2, 0)
+    say(const Qcow2Check *check, const char *format, va_list args)
 {
     g_autofree char *text = NULL;
 
