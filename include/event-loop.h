@@ -43,6 +43,9 @@ void coroutine_fn event_loop_yield(void);
 bool coroutine_fn event_loop_wait_fd(int fd, GIOCondition condition,
                                      int timeout_ms);
 
+/* Wait for @ms milliseconds. Yields. */
+void coroutine_fn event_loop_sleep(int ms);
+
 /*
  * Waiting for a change that another coroutine makes. The waiter tests its
  * condition in a loop around coroutine_queue_wait(), as with a condition

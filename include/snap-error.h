@@ -36,4 +36,8 @@ typedef enum SnapError {
 void snap_error_set_errno(GError **errp, int error, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
+/* Add to the end of *@errp's text; the counterpart of g_prefix_error(). */
+void snap_error_append(GError **errp, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
 #endif /* SNAP_ERROR_H */

@@ -287,3 +287,9 @@ bool coroutine_fn event_loop_wait_fd(int fd, GIOCondition condition,
     coroutine_yield();
     return waiter.ready;
 }
+
+void coroutine_fn event_loop_sleep(int ms)
+{
+    /* For poll(), a descriptor that is never ready. */
+    event_loop_wait_fd(-1, 0, ms);
+}

@@ -43,3 +43,19 @@ void snap_error_set_errno(GError **errp, int error, const char *format, ...)
     g_set_error(errp, SNAP_ERROR, snap_error_from_errno(error), "%s: %s", text,
                 g_strerror(-error));
 }
+
+void snap_error_append(GError **errp, const char *format, ...)
+{
+    g_autofree char *before = NULL;
+    g_autofree char *more = NULL;
+    va_list args;
+
+    if (!errp || !*errp) {
+        return;
+    }
+    va_start(args, format);
+    more = g_strdup_vprintf(format, args);
+    va_end(args);
+    before = (*errp)->message;
+    (*errp)->message = g_strconcat(before, more, NULL);
+}

@@ -534,6 +534,44 @@ START_TEST(threads_have_their_own)
 }
 END_TEST
 
+typedef struct Sleepers {
+    GString *story;
+    unsigned left;
+} Sleepers;
+
+static void coroutine_fn sleep_shortly(void *opaque)
+{
+    Sleepers *sleepers = opaque;
+
+    event_loop_sleep(1);
+    g_string_append_c(sleepers->story, 's');
+    sleepers->left--;
+}
+
+static void coroutine_fn sleep_long(void *opaque)
+{
+    Sleepers *sleepers = opaque;
+    gint64 start = g_get_monotonic_time();
+
+    event_loop_start(sleep_shortly, sleepers);
+    event_loop_sleep(200);
+    ck_assert_int_ge(g_get_monotonic_time() - start, 200000);
+    g_string_append_c(sleepers->story, 'l');
+    while (sleepers->left > 0) {
+        event_loop_yield();
+    }
+}
+
+START_TEST(sleepers_wake_in_time)
+{
+    g_autoptr(GString) story = g_string_new("");
+    Sleepers sleepers = { story, 1 };
+
+    event_loop_run(sleep_long, &sleepers);
+    ck_assert_str_eq(story->str, "sl");
+}
+END_TEST
+
 static Suite *event_loop_suite(void)
 {
     Suite *suite = suite_create("event-loop");
@@ -546,6 +584,7 @@ static Suite *event_loop_suite(void)
     tcase_add_test(tcase, fd_becomes_ready);
     tcase_add_test(tcase, fd_wait_ends_with_the_time);
     tcase_add_test(tcase, fd_is_ready_before_the_time);
+    tcase_add_test(tcase, sleepers_wake_in_time);
     tcase_add_test(tcase, hang_up_counts_as_ready);
     tcase_add_test(tcase, full_pipe_becomes_writable);
     tcase_add_test(tcase, fds_are_not_starved);

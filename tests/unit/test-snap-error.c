@@ -66,6 +66,20 @@ START_TEST(nobody_wants_to_know)
 }
 END_TEST
 
+START_TEST(more_is_said)
+{
+    g_autoptr(GError) error = NULL;
+
+    snap_error_append(NULL, "nobody");
+    snap_error_append(&error, "nothing");
+    ck_assert_ptr_null(error);
+    g_set_error(&error, SNAP_ERROR, SNAP_ERROR_LOCKED, "100%%");
+    snap_error_append(&error, "; '%s' %d", "%s", 7);
+    ck_assert_str_eq(error->message, "100%; '%s' 7");
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_LOCKED));
+}
+END_TEST
+
 START_TEST(domain_is_our_own)
 {
     ck_assert_uint_ne(SNAP_ERROR, 0);
@@ -83,6 +97,7 @@ static Suite *snap_error_suite(void)
     tcase_add_test(tcase, text_says_what_and_why);
     tcase_add_test(tcase, percent_signs_are_not_formats_twice);
     tcase_add_test(tcase, nobody_wants_to_know);
+    tcase_add_test(tcase, more_is_said);
     tcase_add_test(tcase, domain_is_our_own);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -1,0 +1,208 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * Temporary files, on file systems with files that have no name and on others:
+ * what is left of them, and what it is called.
+ */
+#include <check.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "run-suite.h"
+#include "scratch.h"
+#include "snap-error.h"
+#include "temporary-file.h"
+
+/* Our own open(), which knows no nameless files if told so: an errno. */
+static int nameless_error;
+
+int open(const char *path, int flags, ...)
+{
+    typeof(open) *real = dlsym(RTLD_NEXT, "open64");
+    va_list args;
+    mode_t mode;
+
+    va_start(args, flags);
+    mode = va_arg(args, mode_t);
+    va_end(args);
+    if ((flags & O_TMPFILE) == O_TMPFILE && nameless_error) {
+        errno = nameless_error;
+        return -1;
+    }
+    return real(path, flags, mode);
+}
+
+/* Both kinds of files; the errors are those of different file systems. */
+static const int kinds[] = { 0, EOPNOTSUPP, EISDIR, EINVAL };
+
+typedef struct Fixture {
+    Scratch *scratch;
+    char *directory;
+    TemporaryFile *file;
+} Fixture;
+
+static void setup(Fixture *fixture, int kind)
+{
+    GError *error = NULL;
+
+    nameless_error = kinds[kind];
+    fixture->scratch = scratch_new();
+    fixture->directory =
+        g_path_get_dirname(scratch_path(fixture->scratch, "any"));
+    fixture->file = temporary_file_new(fixture->directory, &error);
+    ck_assert_msg(fixture->file != NULL, "%s", error ? error->message : "");
+}
+
+static void teardown(Fixture *fixture)
+{
+    nameless_error = 0;
+    temporary_file_free(fixture->file);
+    scratch_free(fixture->scratch);
+    g_free(fixture->directory);
+}
+
+static unsigned count_files(const Fixture *fixture)
+{
+    GDir *entries = g_dir_open(fixture->directory, 0, NULL);
+    unsigned count = 0;
+
+    while (g_dir_read_name(entries)) {
+        count++;
+    }
+    g_dir_close(entries);
+    return count;
+}
+
+static void write_word(const TemporaryFile *file, const char *word)
+{
+    int fd = open(temporary_file_path(file), O_RDWR, 0);
+    struct stat status;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fstat(fd, &status), 0);
+    ck_assert_uint_eq(status.st_mode & 0777, 0600);
+    ck_assert_int_eq(write(fd, word, strlen(word)), strlen(word));
+    close(fd);
+}
+
+static void assert_kept(const Fixture *fixture, const char *path,
+                        const char *name, const char *word)
+{
+    g_autofree char *text = NULL;
+
+    ck_assert_str_eq(path, scratch_path(fixture->scratch, name));
+    ck_assert(g_file_get_contents(path, &text, NULL, NULL));
+    ck_assert_str_eq(text, word);
+}
+
+START_TEST(goes_away)
+{
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    write_word(fixture.file, "word");
+    ck_assert_uint_eq(count_files(&fixture), kinds[_i] ? 1 : 0);
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 0);
+    teardown(&fixture);
+}
+END_TEST
+
+START_TEST(stays_when_it_is_kept)
+{
+    g_autofree char *path = NULL;
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    write_word(fixture.file, "word");
+    path = temporary_file_keep(fixture.file, "kept", NULL);
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 1);
+    assert_kept(&fixture, path, "kept", "word");
+    teardown(&fixture);
+}
+END_TEST
+
+START_TEST(replaces_nothing)
+{
+    g_autofree char *path = NULL;
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    scratch_write(fixture.scratch, "kept", "old", 3);
+    scratch_write(fixture.scratch, "kept-2", "older", 5);
+    write_word(fixture.file, "new");
+    path = temporary_file_keep(fixture.file, "kept", NULL);
+    assert_kept(&fixture, path, "kept-3", "new");
+    assert_kept(&fixture, scratch_path(fixture.scratch, "kept"), "kept", "old");
+    assert_kept(&fixture, scratch_path(fixture.scratch, "kept-2"), "kept-2",
+                "older");
+    teardown(&fixture);
+}
+END_TEST
+
+START_TEST(a_name_that_is_impossible)
+{
+    g_autofree char *name = g_strnfill(300, 'n');
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    ck_assert_ptr_null(temporary_file_keep(fixture.file, name, &error));
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_IO));
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 0);
+    teardown(&fixture);
+}
+END_TEST
+
+START_TEST(a_directory_that_is_not_there)
+{
+    g_autoptr(GError) error = NULL;
+
+    nameless_error = kinds[_i];
+    ck_assert_ptr_null(temporary_file_new("./no/such/place", &error));
+    nameless_error = 0;
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_NOT_FOUND));
+    ck_assert_ptr_nonnull(strstr(error->message, "'./no/such/place'"));
+}
+END_TEST
+
+/* Only what says "not here" leads to a file with a name. */
+START_TEST(other_errors_are_errors)
+{
+    g_autoptr(GError) error = NULL;
+
+    nameless_error = ENOSPC;
+    ck_assert_ptr_null(temporary_file_new(".", &error));
+    nameless_error = 0;
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_NO_SPACE));
+}
+END_TEST
+
+static Suite *temporary_file_suite(void)
+{
+    Suite *suite = suite_create("temporary-file");
+    TCase *tcase = tcase_create("temporary-file");
+    int all = G_N_ELEMENTS(kinds);
+
+    tcase_add_loop_test(tcase, goes_away, 0, all);
+    tcase_add_loop_test(tcase, stays_when_it_is_kept, 0, all);
+    tcase_add_loop_test(tcase, replaces_nothing, 0, all);
+    tcase_add_loop_test(tcase, a_name_that_is_impossible, 0, all);
+    tcase_add_loop_test(tcase, a_directory_that_is_not_there, 0, all);
+    tcase_add_test(tcase, other_errors_are_errors);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    return run_suite(temporary_file_suite());
+}
