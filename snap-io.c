@@ -38,8 +38,40 @@ static bool coroutine_fn store_buffer(AioBuffer *buffer, void *opaque,
 }
 
 /*
- * Fill @buffer, unless the stream ends before: *@end. The bytes are looked at
- * as they come, since their source may wait for an answer to the last ones.
+ * Read once into the rest of @buffer; *@end when the stream is over. The bytes
+ * are looked at as they come, since their source may wait for an answer to the
+ * last ones.
+ */
+static bool coroutine_fn fill_some(PipeEnd *from, const SnapInlet *inlet,
+                                   AioBuffer *buffer, size_t size, bool *end,
+                                   GError **errp)
+{
+    uint8_t *to = buffer->data + buffer->bytes;
+    ssize_t got;
+
+    if (inlet->may_end && inlet->may_end(inlet->opaque) &&
+        !pipe_end_wait_readable(from, SILENCE_MS)) {
+        *end = true;
+        return true;
+    }
+    got = pipe_end_read(from, to, size - buffer->bytes);
+    if (got < 0) {
+        snap_error_set_errno(errp, got, "cannot read the stream at %" PRIu64,
+                             buffer->position + buffer->bytes);
+        return false;
+    }
+    if (got == 0) {
+        *end = true;
+    } else if (!inlet->take(inlet->opaque, to, got, end, errp)) {
+        return false;
+    }
+    buffer->bytes += got;
+    return true;
+}
+
+/*
+ * Fill @buffer, unless the stream ends before: *@end. What is taken out of it
+ * is made up for: only the last piece of a stream may be short.
  */
 static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
                                      const SnapInlet *inlet, AioBuffer *buffer,
@@ -49,27 +81,13 @@ static bool coroutine_fn fill_buffer(AioBufferPool *pool, PipeEnd *from,
 
     buffer->bytes = 0;
     while (!*end && buffer->bytes < size) {
-        uint8_t *to = buffer->data + buffer->bytes;
-        ssize_t got;
-
-        if (inlet->may_end && inlet->may_end(inlet->opaque) &&
-            !pipe_end_wait_readable(from, SILENCE_MS)) {
-            *end = true;
-            break;
-        }
-        got = pipe_end_read(from, to, size - buffer->bytes);
-        if (got < 0) {
-            snap_error_set_errno(errp, got,
-                                 "cannot read the stream at %" PRIu64,
-                                 buffer->position + buffer->bytes);
+        if (!fill_some(from, inlet, buffer, size, end, errp)) {
             return false;
         }
-        if (got == 0) {
-            *end = true;
-        } else if (!inlet->take(inlet->opaque, to, got, end, errp)) {
-            return false;
+        if (inlet->amend && (*end || buffer->bytes == size)) {
+            buffer->bytes = inlet->amend(inlet->opaque, buffer->position,
+                                         buffer->data, buffer->bytes);
         }
-        buffer->bytes += got;
     }
     return inlet->reserve(inlet->opaque, buffer->position + buffer->bytes,
                           errp);

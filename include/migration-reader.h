@@ -32,9 +32,15 @@ typedef struct MigrationBlock {
 
 /* What was learnt on the way. Owned by the reader; grows while feeding. */
 typedef struct MigrationInfo {
-    char *machine;       /* NULL: the stream has no configuration section */
-    uint32_t page_size;  /* bytes; 0: not known yet */
-    bool return_path;    /* the source waits for an answer (SHUT) */
+    char *machine;      /* NULL: the stream has no configuration section */
+    uint32_t page_size; /* bytes; 0: not known yet */
+    bool return_path;   /* the source waits for an answer (SHUT) */
+    /*
+     * Where the commands are that only such a source has use for: bytes of the
+     * stream, in one piece.
+     */
+    uint64_t return_offset;
+    uint64_t return_bytes;
     bool vm_clock_known; /* the `timer' section has passed */
     int64_t vm_clock_ns;
     GPtrArray *blocks;     /* of MigrationBlock */

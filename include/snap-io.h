@@ -26,6 +26,14 @@ typedef struct SnapInlet {
      * stays silent for a second has ended it. May be NULL.
      */
     bool (*may_end)(void *opaque);
+    /*
+     * Change a piece that has been looked at, from @position on, before it is
+     * stored; returns how many bytes are left of it. What comes later moves up,
+     * and a piece that has become shorter is filled up and seen again. May be
+     * NULL.
+     */
+    size_t (*amend)(void *opaque, uint64_t position, uint8_t *data,
+                    size_t bytes);
     /* Make room up to position @end. In order, before anything is stored. */
     bool coroutine_fn (*reserve)(void *opaque, uint64_t end, GError **errp);
     /*

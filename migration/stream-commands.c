@@ -11,8 +11,11 @@
 
 enum StreamCommand {
     COMMAND_OPEN_RETURN_PATH = 1,
+    COMMAND_PING = 2,
     COMMAND_POSTCOPY_ADVISE = 3,
 };
+
+#define COMMAND_HEADER_BYTES 5 /* the type of the section included */
 
 /* Of POSTCOPY_ADVISE for RAM; without, only dirty bitmaps are meant. */
 #define ADVISE_RAM_BYTES 16
@@ -70,6 +73,21 @@ static StepResult command_postcopy_advise(MigrationReader *reader,
     return STEP_DONE;
 }
 
+/*
+ * OPEN_RETURN_PATH, and pings right behind it, ask for answers that nobody
+ * will ever want who loads the stream later.
+ */
+static void note_return_command(MigrationInfo *info, uint64_t offset,
+                                uint16_t bytes)
+{
+    if (info->return_bytes == 0) {
+        info->return_offset = offset;
+    }
+    if (offset == info->return_offset + info->return_bytes) {
+        info->return_bytes += COMMAND_HEADER_BYTES + bytes;
+    }
+}
+
 StepResult stream_command_step(MigrationReader *reader, StreamCursor *cursor)
 {
     uint64_t offset = reader_item_offset(reader, cursor);
@@ -103,6 +121,9 @@ StepResult stream_command_step(MigrationReader *reader, StreamCursor *cursor)
     }
     if (command == COMMAND_OPEN_RETURN_PATH) {
         reader->info.return_path = true;
+        note_return_command(&reader->info, offset, bytes);
+    } else if (command == COMMAND_PING && reader->info.return_path) {
+        note_return_command(&reader->info, offset, bytes);
     } else if (command == COMMAND_POSTCOPY_ADVISE &&
                bytes == ADVISE_RAM_BYTES) {
         result = command_postcopy_advise(reader, cursor, payload);

@@ -22,6 +22,7 @@ START_TEST(ordinary_stream)
     ck_assert_str_eq(info->machine, "pc-i440fx-7.2");
     ck_assert_uint_eq(info->page_size, 4096);
     ck_assert(!info->return_path);
+    ck_assert_uint_eq(info->return_bytes, 0);
     ck_assert(info->vm_clock_known);
     ck_assert_int_eq(info->vm_clock_ns, 987654321);
     ck_assert_uint_eq(info->blocks->len, 1);
@@ -317,6 +318,9 @@ START_TEST(stored_commands)
     finish_stream(builder);
     reader = stream_builder_expect_complete(builder);
     ck_assert(migration_reader_info(reader)->return_path);
+    /* Behind the header, and not what is of use to others. */
+    ck_assert_uint_eq(migration_reader_info(reader)->return_offset, 8);
+    ck_assert_uint_eq(migration_reader_info(reader)->return_bytes, 5 + 5 + 4);
 }
 END_TEST
 

@@ -59,6 +59,8 @@ typedef struct PumpIn {
     bool lockstep;      /* the source waits until its bytes are looked at */
     bool stays_open;    /* the source does not close the pipe at the end */
     size_t end_at;      /* `take' wants no more from here on; 0: all */
+    size_t cut_at;      /* `amend' takes something out here, ... */
+    size_t cut_bytes;   /* ...so much; 0: there is no `amend' */
     bool may_end;       /* silence is an end, wherever it falls */
     Step take;
     Step reserve;
@@ -70,6 +72,7 @@ typedef struct PumpIn {
     GError *error;
     uint64_t bytes;
     size_t taken;
+    size_t cut; /* bytes */
     uint64_t reserved;
     uint8_t stored[STREAM_MAX];
     bool present[STREAM_MAX]; /* has been stored */
@@ -120,12 +123,28 @@ static bool coroutine_fn take(void *opaque, const uint8_t *data, size_t bytes,
     return true;
 }
 
+/* The first piece, and what fills it up, come here. */
+static size_t amend(void *opaque, uint64_t position, uint8_t *data,
+                    size_t bytes)
+{
+    PumpIn *test = opaque;
+    size_t end = test->cut_at + test->cut_bytes;
+
+    ck_assert_uint_eq(position + bytes + test->cut, test->taken);
+    if (position > 0 || test->cut > 0 || end > bytes) {
+        return bytes;
+    }
+    test->cut = test->cut_bytes;
+    memmove(data + test->cut_at, data + end, bytes - end);
+    return bytes - test->cut;
+}
+
 static bool coroutine_fn reserve(void *opaque, uint64_t end, GError **errp)
 {
     PumpIn *test = opaque;
 
     ck_assert_uint_ge(end, test->reserved);
-    ck_assert_uint_eq(end, test->taken);
+    ck_assert_uint_eq(end, test->taken - test->cut);
     if (test->slowest > 0) {
         pass();
     }
@@ -233,6 +252,7 @@ static void coroutine_fn run_pump(void *opaque)
     PumpIn *test = opaque;
     SnapInlet inlet = {
         .take = take,
+        .amend = test->cut_bytes ? amend : NULL,
         .may_end = stream_may_end,
         .reserve = reserve,
         .store = store,
@@ -287,8 +307,8 @@ static void pump_in_run_from(PumpIn *test, const int fds[2])
     test->read_fd = fds[0];
     test->write_fd = fds[1];
     test->random = g_rand_new_with_seed(test->depth + test->stream_bytes);
-    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth,
-                                     NULL);
+    test->pool =
+        aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth, NULL);
     test->from = pipe_end_new_reader(test->read_fd, NULL);
     ck_assert_ptr_nonnull(test->from);
     ck_assert_int_eq(fcntl(test->write_fd, F_SETFL, O_WRONLY | O_NONBLOCK), 0);
@@ -314,14 +334,16 @@ static void pump_in_run(PumpIn *test)
 /* All that was taken is there, then zeros up to a unit, then nothing. */
 static void assert_stored(const PumpIn *test)
 {
-    size_t padded = round_up(test->taken, test->unit);
+    size_t bytes = test->taken - test->cut;
+    size_t padded = round_up(bytes, test->unit);
     size_t wrong = 0;
 
     ck_assert(test->pumped);
-    ck_assert_uint_eq(test->bytes, test->taken);
-    ck_assert_uint_eq(test->reserved, test->taken);
+    ck_assert_uint_eq(test->bytes, bytes);
+    ck_assert_uint_eq(test->reserved, bytes);
     for (size_t i = 0; i < STREAM_MAX; i++) {
-        uint8_t expected = i < test->taken ? stream_byte(i) : 0;
+        size_t source = i < test->cut_at ? i : i + test->cut;
+        uint8_t expected = i < bytes ? stream_byte(source) : 0;
 
         wrong += test->stored[i] != expected;
         wrong += test->present[i] != (i < padded);
@@ -402,6 +424,32 @@ START_TEST(bytes_are_looked_at_as_they_come)
     ck_assert_uint_ge(test->take.calls, test->stream_bytes / 300);
     assert_stored(test);
     pump_in_free(test);
+}
+END_TEST
+
+/* What is taken out leaves no gap, and requests stay whole units. */
+START_TEST(something_is_taken_out)
+{
+    static const size_t cuts[][2] = {
+        { 0, 1 },
+        { 0, 600 },
+        { 17, 14 },
+        { 100, BUFFER_BYTES - 100 },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(stream_lengths); i++) {
+        for (unsigned j = 0; j < G_N_ELEMENTS(cuts); j++) {
+            PumpIn *test = pump_in_new(depths[_i], stream_lengths[i]);
+            size_t end = cuts[j][0] + cuts[j][1];
+
+            test->cut_at = cuts[j][0];
+            test->cut_bytes = cuts[j][1];
+            pump_in_run(test);
+            assert_stored(test);
+            ck_assert_uint_eq(test->cut, end <= test->taken ? cuts[j][1] : 0);
+            pump_in_free(test);
+        }
+    }
 }
 END_TEST
 
@@ -628,6 +676,7 @@ static Suite *snap_pump_in_suite(void)
     tcase_add_loop_test(tcase, many_requests_at_once, 0, all);
     tcase_add_loop_test(tcase, store_need_not_yield, 0, all);
     tcase_add_loop_test(tcase, bytes_are_looked_at_as_they_come, 0, all);
+    tcase_add_loop_test(tcase, something_is_taken_out, 0, all);
     tcase_add_loop_test(tcase, from_a_socket, 0, all);
     tcase_add_loop_test(tcase, from_a_file, 0, all);
     tcase_add_loop_test(tcase, take_ends_the_stream, 0, all);
