@@ -135,9 +135,8 @@ unsigned aio_buffer_pool_depth(const AioBufferPool *pool)
     return pool->depth.now;
 }
 
-void *aio_buffer_pool_memory(const AioBufferPool *pool, size_t *bytes)
+void *aio_buffer_pool_memory(const AioBufferPool *pool)
 {
-    *bytes = pool->buffer_bytes * pool->buffers;
     return pool->memory;
 }
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * From a subcommand to its handler, and what the handlers have in common.
+ * Running the handler of a command, and what handlers have in common.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -11,18 +11,8 @@
 #include "event-loop.h"
 #include "progress.h"
 #include "qcow2-vmstate.h"
+#include "snap-commands.h"
 #include "snap-error.h"
-#include "snap-internal.h"
-
-static const struct {
-    const char *command;
-    SnapHandler *handler;
-} handlers[] = {
-    { "save", snap_save },
-    { "load", snap_load },
-    { "list", snap_list },
-    { "inspect", snap_inspect },
-};
 
 bool coroutine_fn snap_image_open(const SnapOptions *options,
                                   HostFileCache cache, SnapImage *image,
@@ -52,6 +42,16 @@ void snap_image_close(SnapImage *image)
 {
     g_clear_pointer(&image->qcow2, qcow2_close);
     g_clear_pointer(&image->file, block_file_close);
+}
+
+void snap_warn_about_bitmaps(const SnapImage *image, SnapResult *result)
+{
+    if (qcow2_header(image->qcow2)->bitmap_count) {
+        g_ptr_array_add(result->warnings,
+                        g_strdup("the image has persistent dirty bitmaps: "
+                                 "QEMU will refuse to load the snapshot until "
+                                 "they are removed"));
+    }
 }
 
 /* "1 (before-upgrade), 3 (after)" */
@@ -132,13 +132,12 @@ static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
     return qcow2_vmstate_pread(out->vmstate, position, data, bytes, errp);
 }
 
-static void stream_before_last(void *opaque)
+static bool coroutine_fn stream_before_last(void *opaque, GError **errp)
 {
     SnapStreaming *streaming = ((StreamOut *)opaque)->streaming;
 
-    if (streaming->before_last) {
-        streaming->before_last(streaming->opaque);
-    }
+    return !streaming->before_last ||
+           streaming->before_last(streaming->opaque, errp);
 }
 
 static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
@@ -162,6 +161,14 @@ AioBufferPool *snap_ring_new(unsigned depth, size_t buffer_bytes, GError **errp)
     unsigned most = depth ? start : SNAP_MAX_DEPTH / requests;
 
     return aio_buffer_pool_new(buffer_bytes, start, most, errp);
+}
+
+void snap_ring_register(const AioBufferPool *pool, BlockFile *file)
+{
+    /* Not what is there for a greater depth: it would have to be in memory. */
+    block_file_register_buffers(file, aio_buffer_pool_memory(pool),
+                                aio_buffer_pool_depth(pool) *
+                                    aio_buffer_pool_buffer_bytes(pool));
 }
 
 /*
@@ -189,6 +196,7 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
         .opaque = &out,
     };
     SnapPumpResult result;
+    bool registered;
 
     pool =
         snap_ring_new(streaming->depth, choose_buffer_bytes(streaming), errp);
@@ -200,6 +208,11 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
     if (!out.vmstate) {
         return SNAP_PUMP_FAILED;
     }
+    /* Pages that are given away are not there any more for a later request. */
+    registered = aio_buffer_pool_buffer_bytes(pool) != SNAP_HUGE_BYTES;
+    if (registered) {
+        snap_ring_register(pool, streaming->file);
+    }
     result = snap_pump_out(pool, streaming->snapshot->vm_state_size, &outlet,
                            streaming->to, errp);
     trace_event(streaming->trace, "snap_stream_out",
@@ -207,6 +220,9 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
                 aio_buffer_pool_buffer_bytes(pool), aio_buffer_pool_depth(pool),
                 aio_buffer_pool_can_renew(pool) ? "yes" : "no");
     qcow2_vmstate_reader_close(out.vmstate);
+    if (registered) {
+        block_file_unregister_buffers(streaming->file);
+    }
     return result;
 }
 
@@ -236,6 +252,7 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(Progress) progress = NULL;
     SnapStreaming streaming = {
+        .file = image->file,
         .image = image->qcow2,
         .snapshot = snapshot,
         .depth = options->depth,
@@ -267,6 +284,22 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     return true;
 }
 
+/* An image that is damaged or not understood has none that we can speak of. */
+static void coroutine_fn inspect_image(const SnapOptions *options,
+                                       const SnapImage *image)
+{
+    Qcow2StaleVmstate stale;
+
+    if (!qcow2_look_at_stale_vmstate(image->qcow2, &stale, NULL)) {
+        stale.present = false;
+    }
+    if (options->json) {
+        snap_print_image_json(options, image, &stale);
+    } else {
+        snap_print_image(options, image, &stale);
+    }
+}
+
 bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
                                GError **errp)
 {
@@ -280,10 +313,8 @@ bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
     }
     if (options->name) {
         inspected = inspect_state(options, &image, errp);
-    } else if (options->json) {
-        snap_print_image_json(options, &image);
     } else {
-        snap_print_image(options, &image);
+        inspect_image(options, &image);
     }
     snap_image_close(&image);
     return inspected;
@@ -307,19 +338,20 @@ static void coroutine_fn handle_entry(void *opaque)
 
 bool snap_handle(const SnapOptions *options, SnapResult *result, GError **errp)
 {
-    Handling handling = { .options = options, .result = result };
-    unsigned i;
+    Handling handling = {
+        .handler = snap_command_find(options->command)->handler,
+        .options = options,
+        .result = result,
+    };
+    int64_t start = g_get_monotonic_time();
 
-    for (i = 0; i < G_N_ELEMENTS(handlers); i++) {
-        if (!strcmp(options->command, handlers[i].command)) {
-            handling.handler = handlers[i].handler;
-        }
-    }
-    g_assert(handling.handler);
     event_loop_run(handle_entry, &handling);
+    result->microseconds = g_get_monotonic_time() - start;
     if (!handling.handled) {
-        g_propagate_prefixed_error(errp, handling.error,
-                                   "%s: ", options->image);
+        g_propagate_error(errp, handling.error);
+    }
+    if (!handling.handled && options->image) {
+        g_prefix_error(errp, "%s: ", options->image);
     }
     return handling.handled;
 }

@@ -9,7 +9,8 @@
 #define SNAP_INTERNAL_H
 
 #include "migration-reader.h"
-#include "qcow2.h"
+#include "qcow2-check.h"
+#include "qcow2-snapshots.h"
 #include "snap-io.h"
 #include "snap-options.h"
 
@@ -28,6 +29,12 @@
 AioBufferPool *snap_ring_new(unsigned depth, size_t buffer_bytes,
                              GError **errp);
 
+/*
+ * Tell @file that the buffers in use will be its memory. Before the ring is
+ * freed or its pages given away, block_file_unregister_buffers() is due.
+ */
+void snap_ring_register(const AioBufferPool *pool, BlockFile *file);
+
 /* An image and its file, opened and closed together. */
 typedef struct SnapImage {
     BlockFile *file;
@@ -42,6 +49,13 @@ SnapHandler snap_save;
 SnapHandler snap_load;
 SnapHandler snap_list;
 SnapHandler snap_inspect;
+SnapHandler snap_check;
+SnapHandler snap_create;
+SnapHandler snap_delete;
+SnapHandler snap_apply;
+SnapHandler snap_rename;
+SnapHandler snap_gc;
+SnapHandler snap_snapshot;
 
 /*
  * Open options->image for reading, with a read lock unless -U was given.
@@ -54,6 +68,9 @@ bool coroutine_fn snap_image_open(const SnapOptions *options,
 /* Zero-initialised is allowed. */
 void snap_image_close(SnapImage *image);
 
+/* A snapshot was or will be added to @image: warn if QEMU cannot load it. */
+void snap_warn_about_bitmaps(const SnapImage *image, SnapResult *result);
+
 /*
  * The snapshot that -n names; without -n the only one with VM state. NULL and
  * @errp (NOT_FOUND, INVALID: there are several; they are listed).
@@ -62,19 +79,36 @@ const Qcow2Snapshot *snap_choose(const SnapOptions *options,
                                  const Qcow2Image *image, GError **errp);
 
 /*
+ * The one snapshot that can be meant by -n, by ID or name. NULL and @errp
+ * (NOT_FOUND, INVALID: it may be several; they are listed).
+ */
+const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
+                                     const Qcow2Image *image, GError **errp);
+
+/*
+ * With --replace, *@old is the snapshot that is called @name; else, and if
+ * there is none, it is NULL. Fills @errp (INVALID: there are several).
+ */
+bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
+                          const char *name, const Qcow2Snapshot **old,
+                          GError **errp);
+
+/*
  * Read the VM state of @snapshot through the ring into @to, or only through
  * @reader when @to is NULL. @before_last is called with @opaque when all has
- * been read; both may be NULL. @progress may be NULL. Yields.
+ * been read, and stops the last bytes by returning false and filling @errp;
+ * both may be NULL. @progress may be NULL. Yields.
  */
 typedef struct SnapStreaming {
-    Qcow2Image *image;
+    BlockFile *file;
+    Qcow2Image *image; /* in @file */
     const Qcow2Snapshot *snapshot;
     unsigned depth; /* as in SnapOptions */
     Trace *trace;
     PipeEnd *to;
     MigrationReader *reader;
     struct Progress *progress;
-    void (*before_last)(void *opaque);
+    bool coroutine_fn (*before_last)(void *opaque, GError **errp);
     void *opaque;
     uint64_t passed;      /* out: bytes that reached their destination */
     GError *stream_error; /* out: what @reader had to say; the caller frees */
@@ -86,8 +120,12 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
 /* Standard output, as qemu-img would show it. */
 void snap_print_snapshots(const GPtrArray *snapshots);
 void snap_print_list_json(const SnapOptions *options, const Qcow2Image *image);
-void snap_print_image(const SnapOptions *options, const SnapImage *image);
-void snap_print_image_json(const SnapOptions *options, const SnapImage *image);
+void snap_print_image(const SnapOptions *options, const SnapImage *image,
+                      const Qcow2StaleVmstate *stale);
+void snap_print_image_json(const SnapOptions *options, const SnapImage *image,
+                           const Qcow2StaleVmstate *stale);
+void snap_print_check_json(const SnapOptions *options,
+                           const Qcow2CheckResult *result);
 void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info);
 void snap_print_state_json(const Qcow2Snapshot *snapshot,
                            const MigrationInfo *info);

@@ -207,10 +207,12 @@ SnapPumpResult coroutine_fn snap_pump_out(AioBufferPool *pool, uint64_t bytes,
             break;
         }
         done += buffer->bytes;
-        if (done == bytes && outlet->before_last) {
-            outlet->before_last(outlet->opaque);
+        if (done == bytes && outlet->before_last &&
+            !outlet->before_last(outlet->opaque, &error)) {
+            result = SNAP_PUMP_FAILED;
+        } else {
+            result = hand_on(pool, buffer, outlet, to, &error);
         }
-        result = hand_on(pool, buffer, outlet, to, &error);
         aio_buffer_pool_put(pool, buffer);
         if (error && !aio_buffer_pool_fail(pool, error)) {
             /* A read had failed before. */

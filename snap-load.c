@@ -5,6 +5,8 @@
  * load: the VM state of a snapshot goes to standard output, where an incoming
  * QEMU reads it. The stream is followed on its way out, because only its own
  * end marker tells whether a reader that closes the pipe has had enough.
+ *
+ * With --apply the disks go back as well, just before the last bytes.
  */
 #include <inttypes.h>
 #include <unistd.h>
@@ -13,14 +15,42 @@
 #include "progress.h"
 #include "snap-error.h"
 #include "snap-internal.h"
+#include "snap-disks.h"
+#include "snap-restore.h"
+#include "snap-target.h"
+
+typedef struct Load {
+    const SnapOptions *options;
+    SnapTarget target;    /* open for writing only with --apply */
+    SnapRestore *restore; /* --apply; or NULL */
+    SnapStreaming *streaming;
+} Load;
+
+static bool is_applied(const Load *load)
+{
+    return load->restore && snap_restore_applied(load->restore) > 0;
+}
 
 /*
  * QEMU takes the write lock of its disks as soon as it has seen the end of the
  * stream, and this image may be one of them. All data has been read by now.
  */
-static void drop_lock(void *opaque)
+static bool coroutine_fn before_last(void *opaque, GError **errp)
 {
-    (void)block_file_lock(opaque, BLOCK_FILE_LOCK_NONE, NULL);
+    const Load *load = opaque;
+    const GError *wrong = load->streaming->stream_error;
+
+    if (!load->restore) {
+        (void)block_file_lock(load->target.image.file, BLOCK_FILE_LOCK_NONE,
+                              NULL);
+        return true;
+    }
+    /* No machine will come of it: the disks had better stay. */
+    if (wrong && !load->options->raw) {
+        g_set_error_literal(errp, wrong->domain, wrong->code, wrong->message);
+        return false;
+    }
+    return snap_restore_commit(load->restore, errp);
 }
 
 static void cancel(void *opaque)
@@ -67,53 +97,136 @@ static bool judge(const SnapOptions *options, SnapStreaming *streaming,
     return false;
 }
 
-static bool coroutine_fn load(const SnapOptions *options,
-                              const SnapImage *image, PipeEnd *to,
-                              SnapResult *result, GError **errp)
+static const Qcow2Snapshot *choose(const SnapOptions *options,
+                                   const Qcow2Image *image, GError **errp)
 {
-    const Qcow2Snapshot *snapshot =
-        qcow2_check_readable(image->qcow2, errp)
-            ? snap_choose(options, image->qcow2, errp)
-            : NULL;
+    if (!qcow2_check_readable(image, errp)) {
+        return NULL;
+    }
+    /* A wrong guess costs the present content of a disk. */
+    return options->apply && options->name
+               ? snap_choose_one(options, image, errp)
+               : snap_choose(options, image, errp);
+}
+
+static bool coroutine_fn prepare_disks(Load *load,
+                                       const Qcow2Snapshot *snapshot,
+                                       GError **errp)
+{
+    if (!load->options->apply) {
+        return true;
+    }
+    load->restore =
+        snap_restore_begin(load->options, &load->target.image, snapshot, errp);
+    return load->restore != NULL;
+}
+
+/*
+ * Did the disks go where the stream went? A reader that had enough before the
+ * last bytes has a snapshot whose size is not that of its stream.
+ */
+static bool judge_disks(const Load *load, bool loaded, GError **errp)
+{
+    if (!load->restore || (loaded && is_applied(load))) {
+        return loaded;
+    }
+    if (is_applied(load)) {
+        snap_error_append(
+            errp, "; %u of %u disks went back to the snapshot",
+            snap_restore_applied(load->restore),
+            1 + (load->options->with ? load->options->with->len : 0));
+    } else if (loaded) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_STREAM,
+                    "the stream ends before the VM state does: the disk was "
+                    "not put back");
+    }
+    return false;
+}
+
+static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
+                             GError **errp)
+{
+    const SnapOptions *options = load->options;
+    const SnapImage *image = &load->target.image;
+    const Qcow2Snapshot *snapshot = choose(options, image->qcow2, errp);
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(Interrupt) interrupt = interrupt_new(cancel, to);
     g_autoptr(Progress) progress = NULL;
     SnapStreaming streaming = {
+        .file = image->file,
         .image = image->qcow2,
         .snapshot = snapshot,
         .depth = options->depth,
         .trace = options->trace,
         .to = to,
         .reader = reader,
-        .before_last = drop_lock,
-        .opaque = image->file,
+        .before_last = before_last,
+        .opaque = load,
     };
     GError *error = NULL;
     SnapPumpResult pumped;
     bool loaded;
 
-    if (!snapshot) {
+    if (!snapshot || !prepare_disks(load, snapshot, errp)) {
         return false;
     }
+    load->streaming = &streaming;
     progress = progress_new(options->progress, snapshot->vm_state_size);
     streaming.progress = progress;
     pumped = snap_stream_out(&streaming, &error);
     result->output_begun = streaming.passed > 0;
     loaded = judge(options, &streaming, pumped, error, result, errp);
     g_clear_error(&streaming.stream_error);
+    loaded = judge_disks(load, loaded, errp);
     if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);
     }
     return loaded;
 }
 
+static bool coroutine_fn open_image(Load *load, GError **errp)
+{
+    const SnapOptions *options = load->options;
+
+    if (!options->apply) {
+        return snap_image_open(options, HOST_FILE_CACHE_AUTOMATIC,
+                               &load->target.image, errp);
+    }
+    if (!snap_target_open(options, &load->target, errp)) {
+        return false;
+    }
+    if (options->no_discard) {
+        qcow2_keep_freed(load->target.image.qcow2);
+    }
+    return true;
+}
+
+static bool check_options(const SnapOptions *options, GError **errp)
+{
+    if (options->apply && options->force_share) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "--apply needs the lock: it does not go with "
+                    "--force-share");
+        return false;
+    }
+    if (options->with && !options->apply) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "load takes --with only with --apply");
+        return false;
+    }
+    return snap_check_distinct(options, errp);
+}
+
 bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
                             GError **errp)
 {
     g_autoptr(PipeEnd) to = NULL;
-    SnapImage image = { 0 };
+    Load load = { .options = options };
     bool loaded;
 
+    if (!check_options(options, errp)) {
+        return false;
+    }
     if (isatty(STDOUT_FILENO)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "standard output is a terminal: the stream must go to a "
@@ -121,11 +234,11 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
         return false;
     }
     to = pipe_end_new_writer(STDOUT_FILENO, errp);
-    if (!to ||
-        !snap_image_open(options, HOST_FILE_CACHE_AUTOMATIC, &image, errp)) {
+    if (!to) {
         return false;
     }
-    loaded = load(options, &image, to, result, errp);
-    snap_image_close(&image);
+    loaded = open_image(&load, errp) && run(&load, to, result, errp);
+    snap_restore_end(load.restore);
+    snap_image_close(&load.target.image);
     return loaded;
 }

@@ -202,7 +202,8 @@ static void print_format_specific(const Qcow2Header *header)
     }
 }
 
-void snap_print_image(const SnapOptions *options, const SnapImage *image)
+void snap_print_image(const SnapOptions *options, const SnapImage *image,
+                      const Qcow2StaleVmstate *stale)
 {
     const Qcow2Header *header = qcow2_header(image->qcow2);
     uint64_t size = round_down(header->size, 512);
@@ -234,6 +235,12 @@ void snap_print_image(const SnapOptions *options, const SnapImage *image)
 
         printf("backing file format: %s\n", format);
     }
+    if (stale->present) {
+        g_autofree char *freeable = size_format(stale->freeable);
+
+        printf("stale VM state: %s (%" PRIu64 " bytes) can be freed by gc\n",
+               freeable, stale->freeable);
+    }
     snap_print_snapshots(qcow2_snapshots(image->qcow2));
     print_format_specific(header);
 }
@@ -264,7 +271,8 @@ static void add_format_specific(JsonBuilder *json, const Qcow2Header *header)
     json_builder_end_object(json);
 }
 
-void snap_print_image_json(const SnapOptions *options, const SnapImage *image)
+void snap_print_image_json(const SnapOptions *options, const SnapImage *image,
+                           const Qcow2StaleVmstate *stale)
 {
     const Qcow2Header *header = qcow2_header(image->qcow2);
     g_autoptr(JsonBuilder) json = begin_json();
@@ -288,8 +296,39 @@ void snap_print_image_json(const SnapOptions *options, const SnapImage *image)
     if (header->backing_format) {
         add_string(json, "backing-filename-format", header->backing_format);
     }
+    if (stale->present) {
+        add_number(json, "stale-vm-state", stale->freeable);
+    }
     add_snapshots(json, qcow2_snapshots(image->qcow2));
     add_format_specific(json, header);
+    print_json(json);
+}
+
+static void add_count(JsonBuilder *json, const char *member, uint64_t count)
+{
+    if (count) {
+        add_number(json, member, count);
+    }
+}
+
+/* Only what is not 0, but for check-errors; the order is qemu-img's. */
+void snap_print_check_json(const SnapOptions *options,
+                           const Qcow2CheckResult *result)
+{
+    g_autoptr(JsonBuilder) json = begin_json();
+
+    add_count(json, "image-end-offset", result->image_end_offset);
+    add_count(json, "compressed-clusters", result->compressed_clusters);
+    add_count(json, "total-clusters", result->total_clusters);
+    add_count(json, "corruptions", result->corruptions);
+    add_count(json, "corruptions-fixed", result->corruptions_fixed);
+    add_number(json, "check-errors", result->check_errors);
+    add_count(json, "leaks", result->leaks);
+    add_count(json, "leaks-fixed", result->leaks_fixed);
+    add_count(json, "allocated-clusters", result->allocated_clusters);
+    add_string(json, "filename", options->image);
+    add_string(json, "format", "qcow2");
+    add_count(json, "fragmented-clusters", result->fragmented_clusters);
     print_json(json);
 }
 

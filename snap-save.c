@@ -10,8 +10,13 @@
  * the device part begins (what is left then is small), and the pipe is made
  * narrow, so that a QEMU with something left to write notices if we give up.
  * Nothing is committed unless the stream is complete.
+ *
+ * The image may be the disk of the very guest that is being saved. QEMU gives
+ * it free just before the end of the stream, which waits in a spool until then.
+ * From its end on there is no way back: what is complete is never thrown away.
  */
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/stat.h>
@@ -19,106 +24,121 @@
 #include "interrupt.h"
 #include "progress.h"
 #include "qcow2-vmstate.h"
+#include "snap-detour.h"
+#include "snap-disks.h"
 #include "snap-error.h"
-#include "snap-internal.h"
-
-/* Large clusters keep the tables of a state container small. */
-#define CONTAINER_CLUSTER_BITS 20
+#include "snap-spool.h"
+#include "snap-target.h"
 
 typedef struct Save {
     const SnapOptions *options;
     PipeEnd *from;
-    SnapImage image;
-    bool created; /* the image did not exist before */
+    const Interrupt *interrupt;
+    SnapTarget target;
+    SnapDisks *disks; /* the further ones, or none */
     Qcow2SnapshotWriter *writer;
     MigrationReader *reader;
     Progress *progress;
-    bool device_part; /* the device part of the stream has begun */
+    bool device_part;      /* the device part of the stream has begun */
+    uint64_t stream_bytes; /* 0: not known to be complete */
+    uint64_t taken_out;    /* of the stream, bytes; see amend() */
+    /* Where the stream goes meanwhile, when somebody else has the image. */
+    SnapDetour *detour; /* or NULL */
 } Save;
 
-static BlockFile *open_file(const SnapOptions *options, bool create,
-                            GError **errp)
+static bool coroutine_fn begin_snapshot(Save *save, GError **errp)
 {
-    HostFileOptions file_options = {
-        .writable = true,
-        .create = create,
-        .cache = options->cache,
-        .aio = options->aio,
-        .trace = options->trace,
-        .lock = BLOCK_FILE_LOCK_WRITE,
-    };
+    const SnapImage *image = &save->target.image;
+    g_autofree char *name = snap_target_new_name(save->options, image->qcow2);
+    const Qcow2Snapshot *old;
 
-    return host_file_open(options->image, &file_options, errp);
-}
-
-static bool coroutine_fn create_image(Save *save, GError **errp)
-{
-    save->image.file = open_file(save->options, true, errp);
-    if (!save->image.file) {
+    if (!snap_choose_replaced(save->options, image->qcow2, name, &old, errp)) {
         return false;
     }
-    save->created = true;
-    return qcow2_create(save->image.file, save->options->size,
-                        CONTAINER_CLUSTER_BITS, errp);
-}
-
-static bool coroutine_fn open_image(Save *save, GError **errp)
-{
-    g_autoptr(GError) error = NULL;
-
-    save->image.file = open_file(save->options, false, &error);
-    if (!save->image.file) {
-        if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_NOT_FOUND) ||
-            !save->options->create) {
-            g_propagate_error(errp, g_steal_pointer(&error));
-            return false;
-        }
-        if (!create_image(save, errp)) {
-            return false;
-        }
+    if (save->options->no_discard) {
+        qcow2_keep_freed(image->qcow2);
     }
-    save->image.qcow2 = qcow2_open(save->image.file, errp);
-    return save->image.qcow2 != NULL;
+    save->writer = qcow2_snapshot_writer_begin(image->qcow2, name, old, errp);
+    return save->writer != NULL;
 }
 
 /*
- * What savevm calls a snapshot without a name; with a number behind it when
- * that is taken, because a second is long enough for two saves.
+ * The image is ours: begin there and in the further ones, which are waited for
+ * unless @interrupt is NULL.
  */
-static char *default_name(const Qcow2Image *image)
+static bool coroutine_fn begin_snapshots(Save *save, const Interrupt *interrupt,
+                                         SnapResult *result, GError **errp)
 {
-    g_autoptr(GDateTime) now = g_date_time_new_now_local();
-    g_autofree char *stem = g_date_time_format(now, "vm-%Y%m%d%H%M%S");
-    char *name = g_strdup(stem);
-    unsigned i;
-
-    for (i = 2; qcow2_find_snapshot(image, name); i++) {
-        g_free(name);
-        name = g_strdup_printf("%s-%u", stem, i);
+    if (!begin_snapshot(save, errp) ||
+        !snap_disks_begin(save->disks, qcow2_snapshot_writer_name(save->writer),
+                          interrupt, errp)) {
+        return false;
     }
-    return name;
+    snap_warn_about_bitmaps(&save->target.image, result);
+    return true;
+}
+
+static bool input_is_file(void)
+{
+    struct stat status;
+
+    return fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+/*
+ * A stream that lies in a file is not in a hurry and needs no second one: the
+ * image is waited for first.
+ */
+static bool coroutine_fn wait_for_image(Save *save, GError **errp)
+{
+    g_autofree char *path = NULL;
+    bool opened =
+        snap_target_wait(save->options, save->interrupt, &save->target, errp);
+
+    if (!opened && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_LOCKED)) {
+        path = g_file_read_link("/proc/self/fd/0", NULL);
+        snap_error_append(errp, "; the stream stays in '%s'",
+                          path ? path : "its file");
+    }
+    return opened;
+}
+
+/*
+ * Close all images; a snapshot that was not committed leaves no trace. But an
+ * image that may hold the state is kept, also when saying so failed.
+ */
+static void coroutine_fn close_images(Save *save)
+{
+    bool keep = save->writer &&
+                qcow2_snapshot_writer_may_be_committed(save->writer);
+
+    snap_disks_close(save->disks);
+    g_clear_pointer(&save->writer, qcow2_snapshot_writer_end);
+    snap_target_close(save->options, &save->target, keep);
 }
 
 static bool coroutine_fn begin(Save *save, SnapResult *result, GError **errp)
 {
-    g_autofree char *name = NULL;
+    GError *error = NULL;
 
-    if (!open_image(save, errp)) {
+    if (input_is_file()) {
+        return wait_for_image(save, errp) &&
+               begin_snapshots(save, save->interrupt, result, errp);
+    }
+    if (snap_target_open(save->options, &save->target, &error) &&
+        begin_snapshots(save, NULL, result, &error)) {
+        return true;
+    }
+    /* A stream that has to wait does not do so in an image that is new. */
+    if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_LOCKED) ||
+        save->target.created) {
+        g_propagate_error(errp, error);
         return false;
     }
-    name = save->options->name ? g_strdup(save->options->name)
-                               : default_name(save->image.qcow2);
-    save->writer = qcow2_snapshot_writer_begin(save->image.qcow2, name, errp);
-    if (!save->writer) {
-        return false;
-    }
-    if (qcow2_header(save->image.qcow2)->bitmap_count) {
-        g_ptr_array_add(result->warnings,
-                        g_strdup("the image has persistent dirty bitmaps: "
-                                 "QEMU will refuse to load the snapshot until "
-                                 "they are removed"));
-    }
-    return true;
+    g_error_free(error);
+    close_images(save);
+    save->detour = snap_detour_new(save->options, errp);
+    return save->detour && snap_disks_glance(save->disks, errp);
 }
 
 /*
@@ -133,7 +153,10 @@ static bool coroutine_fn make_data_stable(Save *save, GError **errp)
         return true;
     }
     save->device_part = true;
-    ret = block_file_flush(save->image.file);
+    if (save->detour) {
+        return snap_detour_make_stable(save->detour, errp);
+    }
+    ret = block_file_flush(save->target.image.file);
     if (ret < 0) {
         snap_error_set_errno(errp, ret, "cannot make the VM state stable");
         return false;
@@ -180,10 +203,33 @@ static bool may_end(void *opaque)
            migration_reader_may_end(save->reader);
 }
 
+/*
+ * Take out what asks for answers: a QEMU that finds it in a snapshot fails, or
+ * crashes (7.2), since there is nobody to answer to. It comes with the first
+ * bytes of a stream; where it does not, it is left where it is.
+ */
+static size_t amend(void *opaque, uint64_t position, uint8_t *data,
+                    size_t bytes)
+{
+    Save *save = opaque;
+    const MigrationInfo *info = migration_reader_info(save->reader);
+    uint64_t end = info->return_offset + info->return_bytes;
+
+    if (position > 0 || save->taken_out || end > bytes) {
+        return bytes;
+    }
+    save->taken_out = info->return_bytes;
+    memmove(data + info->return_offset, data + end, bytes - end);
+    return bytes - info->return_bytes;
+}
+
 static bool coroutine_fn reserve(void *opaque, uint64_t end, GError **errp)
 {
     Save *save = opaque;
 
+    if (save->detour) {
+        return snap_detour_reserve(save->detour, end, errp);
+    }
     return qcow2_snapshot_writer_reserve(save->writer, end, errp);
 }
 
@@ -192,6 +238,9 @@ static bool coroutine_fn store(void *opaque, uint64_t position,
 {
     Save *save = opaque;
 
+    if (save->detour) {
+        return snap_detour_store(save->detour, position, data, bytes, errp);
+    }
     return qcow2_snapshot_writer_pwrite(save->writer, position, data, bytes,
                                         errp);
 }
@@ -201,15 +250,27 @@ static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
     g_autoptr(AioBufferPool) pool = NULL;
     SnapInlet inlet = {
         .take = take,
+        .amend = amend,
         .may_end = may_end,
         .reserve = reserve,
         .store = store,
-        .unit = QCOW2_VMSTATE_UNIT,
+        .unit = save->detour ? SNAP_SPOOL_UNIT : QCOW2_VMSTATE_UNIT,
         .opaque = save,
     };
+    bool taken;
 
     pool = snap_ring_new(save->options->depth, SNAP_BUFFER_BYTES, errp);
-    if (!pool || !snap_pump_in(pool, save->from, &inlet, bytes, errp)) {
+    if (!pool) {
+        return false;
+    }
+    if (save->target.image.file) {
+        snap_ring_register(pool, save->target.image.file);
+    }
+    taken = snap_pump_in(pool, save->from, &inlet, bytes, errp);
+    if (save->target.image.file) {
+        block_file_unregister_buffers(save->target.image.file);
+    }
+    if (!taken) {
         return false;
     }
     trace_event(save->options->trace, "snap_stream_in",
@@ -218,43 +279,92 @@ static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
     return true;
 }
 
-static bool coroutine_fn commit(Save *save, uint64_t bytes, GError **errp)
+/* Is what has come a stream that is worth a snapshot? It had @bytes. */
+static bool check_complete(Save *save, uint64_t bytes, GError **errp)
 {
-    const MigrationInfo *info = migration_reader_info(save->reader);
-    Qcow2SnapshotStamp stamp = { .vm_state_size = bytes };
-    struct timespec now;
-
     if (!save->options->raw) {
         if (!migration_reader_finish(save->reader, errp)) {
             g_prefix_error(errp, "nothing was saved: ");
             return false;
         }
-        stamp.vm_state_size = info->stream_bytes;
-        stamp.vm_clock_nsec = info->vm_clock_known ? info->vm_clock_ns : 0;
+        bytes = migration_reader_info(save->reader)->stream_bytes -
+                save->taken_out;
     }
-    if (stamp.vm_state_size == 0) {
+    if (bytes == 0) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_STREAM,
                     "nothing was saved: standard input is empty");
         return false;
     }
+    save->stream_bytes = bytes;
+    return true;
+}
+
+/*
+ * The stream is over: now the image should be free. Somebody else had it since
+ * the detour began, so everything is looked at anew.
+ */
+static bool coroutine_fn end_detour(Save *save, SnapResult *result,
+                                    GError **errp)
+{
+    if (!snap_target_wait(save->options, save->interrupt, &save->target,
+                          errp)) {
+        return false;
+    }
+    snap_detour_arrive(save->detour, save->stream_bytes);
+    return begin_snapshots(save, save->interrupt, result, errp) &&
+           snap_detour_move(save->detour, save->stream_bytes, save->writer,
+                            save->interrupt, errp);
+}
+
+static bool coroutine_fn commit(Save *save, GError **errp)
+{
+    const MigrationInfo *info = migration_reader_info(save->reader);
+    Qcow2SnapshotStamp stamp = { 0 };
+    struct timespec now;
+
+    if (!save->options->raw && info->vm_clock_known) {
+        stamp.vm_clock_nsec = info->vm_clock_ns;
+    }
     clock_gettime(CLOCK_REALTIME, &now);
     stamp.date_sec = now.tv_sec;
     stamp.date_nsec = now.tv_nsec;
-    return qcow2_snapshot_writer_commit(save->writer, &stamp, errp);
+    if (!snap_disks_commit(save->disks, &stamp, errp)) {
+        return false;
+    }
+    stamp.vm_state_size = save->stream_bytes;
+    if (qcow2_snapshot_writer_commit(save->writer, &stamp, errp)) {
+        return true;
+    }
+    if (!qcow2_snapshot_writer_may_be_committed(save->writer)) {
+        snap_disks_take_back(save->disks, errp);
+    }
+    return false;
 }
 
-/* Tell a source that asked for a return path how it went (SHUT). */
-static void answer(const Save *save, bool saved)
+/* What was saved, for who asked for it in writing. */
+static void report(const Save *save, SnapResult *result)
+{
+    result->id = g_strdup(qcow2_snapshot_writer_id(save->writer));
+    result->name = g_strdup(qcow2_snapshot_writer_name(save->writer));
+    result->bytes = save->stream_bytes;
+}
+
+/* Has the source asked for an answer on standard output? */
+static bool has_return_path(const Save *save)
+{
+    struct stat status;
+
+    return migration_reader_info(save->reader)->return_path &&
+           fstat(STDOUT_FILENO, &status) == 0 &&
+           (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+}
+
+/* Tell a source with a return path how it went (SHUT). */
+static void answer(bool saved)
 {
     static const uint8_t good[] = { 0, 1, 0, 4, 0, 0, 0, 0 };
     static const uint8_t bad[] = { 0, 1, 0, 4, 0, 0, 0, 1 };
-    struct stat status;
 
-    if (!migration_reader_info(save->reader)->return_path ||
-        fstat(STDOUT_FILENO, &status) < 0 ||
-        (!S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode))) {
-        return;
-    }
     /* With nobody there any more, nobody misses it. */
     if (write(STDOUT_FILENO, saved ? good : bad, sizeof(good)) < 0) {
         return;
@@ -266,20 +376,25 @@ static void cancel(void *opaque)
     pipe_end_cancel(opaque);
 }
 
-/*
- * Close the image; a snapshot that was not committed leaves no trace. But an
- * image that may hold the state is kept, also when saying so failed.
- */
-static void coroutine_fn close_image(Save *save)
+static bool coroutine_fn run(Save *save, SnapResult *result, GError **errp)
 {
-    bool keep = save->writer &&
-                qcow2_snapshot_writer_may_be_committed(save->writer);
+    uint64_t bytes;
 
-    qcow2_snapshot_writer_end(save->writer);
-    if (save->created && !keep) {
-        unlink(save->options->image);
+    return begin(save, result, errp) && take_stream(save, &bytes, errp) &&
+           check_complete(save, bytes, errp) &&
+           (!save->detour || end_detour(save, result, errp)) &&
+           commit(save, errp);
+}
+
+static bool check_options(const SnapOptions *options, GError **errp)
+{
+    if (options->with && options->replace) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "--with does not go with --replace, which cannot be taken "
+                    "back when another image fails");
+        return false;
     }
-    snap_image_close(&save->image);
+    return snap_check_distinct(options, errp);
 }
 
 bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
@@ -288,9 +403,12 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     g_autoptr(PipeEnd) from = NULL;
     g_autoptr(Interrupt) interrupt = NULL;
     Save save = { .options = options };
-    uint64_t bytes;
     bool saved;
+    bool kept = false;
 
+    if (!check_options(options, errp)) {
+        return false;
+    }
     if (isatty(STDIN_FILENO)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "standard input is a terminal: the stream must come from "
@@ -303,16 +421,30 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     }
     interrupt = interrupt_new(cancel, from);
     save.from = from;
+    save.interrupt = interrupt;
     save.reader = migration_reader_new();
+    save.disks = snap_disks_new(options);
     save.progress = progress_new(options->progress, 0);
-    saved = begin(&save, result, errp) && take_stream(&save, &bytes, errp) &&
-            commit(&save, bytes, errp);
+    saved = run(&save, result, errp);
+    if (saved) {
+        report(&save, result);
+    }
     /* Before the answer: a source that goes on at once wants the lock. */
-    close_image(&save);
-    answer(&save, saved);
+    close_images(&save);
+    if (!saved && save.detour && save.stream_bytes) {
+        kept = snap_detour_keep(save.detour, save.stream_bytes, errp);
+    }
+    snap_detour_free(save.detour);
+    snap_disks_free(save.disks);
+    result->output_taken = has_return_path(&save);
+    if (result->output_taken) {
+        answer(saved);
+    }
     progress_free(save.progress);
     migration_reader_free(save.reader);
-    if (!saved && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
+    /* Who dies of a signal has no last words, and the name must be told. */
+    if (!saved && !kept &&
+        g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);
     }
     return saved;

@@ -134,6 +134,24 @@ int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
     return file->ops->allocate(file, offset, bytes);
 }
 
+int coroutine_fn block_file_discard(BlockFile *file, int64_t offset,
+                                    int64_t bytes)
+{
+    if (bytes < 0 || !block_file_range_is_valid(offset, bytes)) {
+        return -EINVAL;
+    }
+    if (!file->writable) {
+        return -EBADF;
+    }
+    if (!file->ops->discard || file->fixed_size) {
+        return -ENOTSUP;
+    }
+    if (bytes == 0) {
+        return 0;
+    }
+    return file->ops->discard(file, offset, bytes);
+}
+
 int coroutine_fn block_file_clone(BlockFile *file, int64_t offset,
                                   BlockFile *source, int64_t source_offset,
                                   int64_t bytes)

@@ -182,6 +182,18 @@ static int64_t host_file_do_allocate(void *opaque)
     return errno == EOPNOTSUPP || errno == ENOSYS ? -ENOTSUP : -errno;
 }
 
+static int64_t host_file_do_discard(void *opaque)
+{
+    const HostFileCall *call = opaque;
+
+    if (TEMP_FAILURE_RETRY(fallocate(call->fd,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     call->offset, call->bytes)) == 0) {
+        return 0;
+    }
+    return errno == EOPNOTSUPP || errno == ENOSYS ? -ENOTSUP : -errno;
+}
+
 static int coroutine_fn host_file_call(HostFile *host, ThreadPoolFunc *func,
                                        int64_t offset, int64_t bytes)
 {
@@ -254,6 +266,13 @@ static int coroutine_fn host_file_allocate(BlockFile *file, int64_t offset,
         return range_within(offset, bytes, size) ? 0 : -ENOSPC;
     }
     return host_file_call(host, host_file_do_allocate, offset, bytes);
+}
+
+static int coroutine_fn host_file_discard(BlockFile *file, int64_t offset,
+                                          int64_t bytes)
+{
+    return host_file_call(host_file_from(file), host_file_do_discard, offset,
+                          bytes);
 }
 
 typedef struct HostFileClone {
@@ -368,6 +387,7 @@ static const BlockFileOps host_file_ops = {
     .size = host_file_size,
     .truncate = host_file_truncate,
     .allocate = host_file_allocate,
+    .discard = host_file_discard,
     .clone = host_file_clone,
     .lock = host_file_lock,
     .register_buffers = host_file_register_buffers,

@@ -84,6 +84,13 @@ static void memory_content_apply(GByteArray *content,
     case MEMORY_FILE_ALLOCATE:
         memory_content_reserve(content, record->offset + record->bytes);
         break;
+    case MEMORY_FILE_DISCARD:
+        if ((uint64_t)record->offset < content->len) {
+            memset(content->data + record->offset, 0,
+                   MIN((uint64_t)record->bytes,
+                       content->len - (uint64_t)record->offset));
+        }
+        break;
     case MEMORY_FILE_READ:
     case MEMORY_FILE_FLUSH:
         break;
@@ -296,6 +303,21 @@ static int coroutine_fn memory_file_allocate(BlockFile *file, int64_t offset,
     return 0;
 }
 
+static int coroutine_fn memory_file_discard(BlockFile *file, int64_t offset,
+                                            int64_t bytes)
+{
+    MemoryFile *memory = memory_file_from(file);
+    int ret = memory_file_operate(memory, MEMORY_FILE_DISCARD);
+
+    if (ret == 0) {
+        memory_file_commit(memory,
+                           (MemoryFileRecord){ .op = MEMORY_FILE_DISCARD,
+                                               .offset = offset,
+                                               .bytes = bytes });
+    }
+    return ret;
+}
+
 /* Nobody else can know of this file. */
 static bool memory_file_lock(BlockFile *file, BlockFileLock lock, GError **errp)
 {
@@ -342,6 +364,7 @@ static const BlockFileOps memory_file_ops = {
     .size = memory_file_size,
     .truncate = memory_file_truncate,
     .allocate = memory_file_allocate,
+    .discard = memory_file_discard,
     .clone = memory_file_clone,
     .lock = memory_file_lock,
     .register_buffers = memory_file_register_buffers,

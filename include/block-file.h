@@ -37,6 +37,8 @@ typedef struct BlockFileOps {
     int coroutine_fn (*truncate)(BlockFile *file, int64_t size);
     int coroutine_fn (*allocate)(BlockFile *file, int64_t offset,
                                  int64_t bytes);
+    /* NULL: cannot. */
+    int coroutine_fn (*discard)(BlockFile *file, int64_t offset, int64_t bytes);
     /* NULL: cannot. @source is of the same implementation. */
     int coroutine_fn (*clone)(BlockFile *file, int64_t offset,
                               BlockFile *source, int64_t source_offset,
@@ -116,6 +118,16 @@ int coroutine_fn block_file_truncate(BlockFile *file, int64_t size);
  */
 int coroutine_fn block_file_allocate(BlockFile *file, int64_t offset,
                                      int64_t bytes);
+
+/*
+ * This range is not needed any more: give its disk space back, where the file
+ * system can do that in place. What is read there afterwards is not said, nor
+ * that a later write finds room. The length of the file stays. Yields. Returns
+ * 0 or a negative errno; -ENOTSUP when it is not possible here, always on a
+ * block device, where it would be a request to the hardware.
+ */
+int coroutine_fn block_file_discard(BlockFile *file, int64_t offset,
+                                    int64_t bytes);
 
 /*
  * Let this range have the content of @source at @source_offset without copying

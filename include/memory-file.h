@@ -17,13 +17,14 @@ typedef enum MemoryFileOp {
     MEMORY_FILE_FLUSH,
     MEMORY_FILE_TRUNCATE,
     MEMORY_FILE_ALLOCATE,
-    MEMORY_FILE_OPS, /* how many kinds there are */
+    MEMORY_FILE_DISCARD, /* leaves zeros */
+    MEMORY_FILE_OPS,     /* how many kinds there are */
 } MemoryFileOp;
 
 typedef struct MemoryFileRecord {
     MemoryFileOp op;
-    int64_t offset; /* READ, WRITE, ALLOCATE; the new size for TRUNCATE */
-    int64_t bytes;  /* READ, WRITE, ALLOCATE */
+    int64_t offset; /* the new size for TRUNCATE; not for FLUSH */
+    int64_t bytes;  /* not for FLUSH and TRUNCATE */
     GBytes *data;   /* WRITE: what was written */
 } MemoryFileRecord;
 

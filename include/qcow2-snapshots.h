@@ -19,21 +19,39 @@ typedef struct Qcow2SnapshotStamp {
 } Qcow2SnapshotStamp;
 
 /*
- * Can a snapshot be called @name in this image? Decimal names are refused
- * because QEMU takes them for IDs. Fills @errp (INVALID, EXISTS).
+ * Changes that free clusters give their disk space back to the file system
+ * when they have happened. After this call those of @image do not.
+ */
+void qcow2_keep_freed(Qcow2Image *image);
+
+/*
+ * Can a snapshot be called @name in this image, apart from @old, which may be
+ * NULL? Decimal names are refused because QEMU takes them for IDs. Fills @errp
+ * (INVALID, EXISTS).
  */
 bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
-                          GError **errp);
+                          const Qcow2Snapshot *old, GError **errp);
 
 /*
  * Add a disk-only snapshot called @name of @image's present disk content;
- * @stamp says nothing of VM state. Afterwards @image is what it was: who wants
+ * @stamp says nothing of VM state. @old, if not NULL, is one of @image's and
+ * disappears in the same moment, with VM state in the active L1, which may be
+ * its own. Afterwards @image is what it was: who wants
  * to see the change opens it anew. Yields. On failure the file is as it was,
  * unless the text says otherwise. Fills @errp.
  */
 bool coroutine_fn qcow2_snapshot_create(Qcow2Image *image, const char *name,
+                                        const Qcow2Snapshot *old,
                                         const Qcow2SnapshotStamp *stamp,
                                         GError **errp);
+
+/*
+ * The same as `qemu-img snapshot -c' makes one: with any @name of up to
+ * QCOW2_MAX_NAME_BYTES, also one that is taken, and an instruction count of 0.
+ */
+bool coroutine_fn qcow2_snapshot_create_like_qemu_img(
+    Qcow2Image *image, const char *name, const Qcow2SnapshotStamp *stamp,
+    GError **errp);
 
 /*
  * Delete @snapshot, which is one of @image's, with its VM state: what nobody
@@ -45,5 +63,82 @@ bool coroutine_fn qcow2_snapshot_create(Qcow2Image *image, const char *name,
 bool coroutine_fn qcow2_snapshot_delete(Qcow2Image *image,
                                         const Qcow2Snapshot *snapshot,
                                         GError **errp);
+
+/*
+ * Let the active disk be what it was when @snapshot, which is one of @image's,
+ * was made; its size, too. The snapshot stays. VM state in the active L1 goes,
+ * and the snapshot's is not put there. Afterwards @image is what it was, as
+ * above. Yields. On failure the file is as it was, unless the text says
+ * otherwise. Fills @errp (DAMAGED, IO, NO_SPACE, UNSUPPORTED: also bitmaps,
+ * another size in version 2, refcounts that are too narrow).
+ */
+bool coroutine_fn qcow2_snapshot_apply(Qcow2Image *image,
+                                       const Qcow2Snapshot *snapshot,
+                                       GError **errp);
+
+typedef struct Qcow2Apply Qcow2Apply;
+
+/*
+ * The same in two steps: everything that can be refused is refused in the
+ * first, and nothing that the image refers to is changed before the second, so
+ * that VM state of @image may be read meanwhile. @image outlives the result.
+ * Yields. Returns NULL and fills @errp.
+ */
+Qcow2Apply *coroutine_fn qcow2_apply_begin(Qcow2Image *image,
+                                           const Qcow2Snapshot *snapshot,
+                                           GError **errp);
+
+/*
+ * Take the disk space that the commit needs, so that a full disk is noticed
+ * now. Yields. Fills @errp (NO_SPACE); _end() is still due.
+ */
+bool coroutine_fn qcow2_apply_reserve(Qcow2Apply *apply, GError **errp);
+
+/*
+ * Let it happen, stable, and give back disk space. Yields. On failure the file
+ * is as it was, unless the text says otherwise; _end() is still due.
+ */
+bool coroutine_fn qcow2_apply_commit(Qcow2Apply *apply, GError **errp);
+
+/* Is the disk the snapshot's, or may it be, although _commit() failed? */
+bool qcow2_apply_may_be_committed(const Qcow2Apply *apply);
+
+/*
+ * Free it; without a commit the file is cut back to its old length. NULL is
+ * allowed. Yields.
+ */
+void coroutine_fn qcow2_apply_end(Qcow2Apply *apply);
+
+/*
+ * Give @snapshot, which is one of @image's, another name; nothing else of it
+ * changes. Afterwards @image is what it was, as above. Yields. On failure the
+ * file is as it was, unless the text says otherwise. Fills @errp (INVALID,
+ * EXISTS, DAMAGED, UNSUPPORTED, IO, NO_SPACE).
+ */
+bool coroutine_fn qcow2_snapshot_rename(Qcow2Image *image,
+                                        const Qcow2Snapshot *snapshot,
+                                        const char *name, GError **errp);
+
+/* VM state that QEMU left behind the disk in the active L1 when it loaded. */
+typedef struct Qcow2StaleVmstate {
+    bool present;
+    uint64_t freeable; /* bytes of clusters that nothing else refers to */
+} Qcow2StaleVmstate;
+
+/*
+ * Look for it; only what is left behind is read. Yields. Fills @errp (DAMAGED,
+ * UNSUPPORTED, IO).
+ */
+bool coroutine_fn qcow2_look_at_stale_vmstate(Qcow2Image *image,
+                                              Qcow2StaleVmstate *vmstate,
+                                              GError **errp);
+
+/*
+ * Take it out of the active L1 and free what nothing else refers to. Without
+ * any, nothing is written. Afterwards @image is what it was, as above. Yields.
+ * On failure the file is as it was, unless the text says otherwise. Fills @errp
+ * as qcow2_snapshot_delete() does.
+ */
+bool coroutine_fn qcow2_free_stale_vmstate(Qcow2Image *image, GError **errp);
 
 #endif /* QCOW2_SNAPSHOTS_H */

@@ -44,15 +44,16 @@ bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
 typedef struct Qcow2SnapshotWriter Qcow2SnapshotWriter;
 
 /*
- * Begin a snapshot called @name of @image's present disk content. Everything
- * that can be refused is refused here; the disk part is shared with the new
- * snapshot as far as that can be prepared in fresh clusters. Until
- * _commit() nothing that the image refers to is changed. Yields. Returns NULL
- * and fills @errp.
+ * Begin a snapshot called @name of @image's present disk content. @old, if not
+ * NULL, disappears in the moment in which it appears, as by
+ * qcow2_snapshot_create(). Everything that can be refused is refused here; the
+ * disk part is shared with the new snapshot as far as that can be prepared in
+ * fresh clusters. Until _commit() nothing that the image refers to is changed.
+ * Yields. Returns NULL and fills @errp.
  */
-Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
-                                                              const char *name,
-                                                              GError **errp);
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
+    Qcow2Image *image, const char *name, const Qcow2Snapshot *old,
+    GError **errp);
 
 /*
  * Make room for VM state up to @end (exclusive), in the file and on the disk,
@@ -106,7 +107,8 @@ bool qcow2_snapshot_writer_may_be_committed(const Qcow2SnapshotWriter *writer);
  */
 void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer);
 
-/* The ID that the snapshot will have. */
+/* The ID and the name that the snapshot will have. */
 const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer);
+const char *qcow2_snapshot_writer_name(const Qcow2SnapshotWriter *writer);
 
 #endif /* QCOW2_VMSTATE_H */

@@ -43,8 +43,11 @@ size_t aio_buffer_pool_buffer_bytes(const AioBufferPool *pool);
 /* How many buffers may be in use now. */
 unsigned aio_buffer_pool_depth(const AioBufferPool *pool);
 
-/* All the memory of the buffers, in one piece; *@bytes is how much. */
-void *aio_buffer_pool_memory(const AioBufferPool *pool, size_t *bytes);
+/*
+ * The memory of the buffers, in one piece. Those that are used first, and most,
+ * come first.
+ */
+void *aio_buffer_pool_memory(const AioBufferPool *pool);
 
 /* All buffers are back and nothing is in flight. NULL is allowed. */
 void aio_buffer_pool_free(AioBufferPool *pool);

@@ -36,6 +36,9 @@ typedef enum SnapError {
 void snap_error_set_errno(GError **errp, int error, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
+/* A word per code, which does not change: "io", "no-space", "locked", ... */
+const char *snap_error_class(const GError *error);
+
 /* Add to the end of *@errp's text; the counterpart of g_prefix_error(). */
 void snap_error_append(GError **errp, const char *format, ...)
     G_GNUC_PRINTF(2, 3);

@@ -61,8 +61,11 @@ typedef struct SnapOutlet {
     /* Read. Many at once, in any order. */
     bool coroutine_fn (*fetch)(void *opaque, uint64_t position, uint8_t *data,
                                size_t bytes, GError **errp);
-    /* Everything has been read; the last bytes go out next. May be NULL. */
-    void (*before_last)(void *opaque);
+    /*
+     * Everything has been read; the last bytes go out next, unless this fails
+     * and fills @errp. May be NULL.
+     */
+    bool coroutine_fn (*before_last)(void *opaque, GError **errp);
     /* These bytes, in order, have been accepted by the pipe. */
     void (*passed)(void *opaque, const uint8_t *data, size_t bytes);
     void *opaque;

@@ -8,17 +8,28 @@
 #define SNAP_OPTIONS_H
 
 #include "host-file.h"
+#include "qcow2-check.h"
 
 typedef struct SnapOptions {
-    const char *command; /* "save", "load", "list", "inspect" */
-    const char *image;   /* file name */
-    const char *name;    /* -n: name or ID of a snapshot; NULL: not given */
-    bool create;         /* --create or -s: make the image if it is missing */
-    uint64_t size;       /* -s: virtual size of a new image, bytes */
-    bool raw;            /* --raw: store the bytes whatever they are */
+    const char *command;  /* a name of snap-commands.c: "save", "load", ... */
+    char **words;         /* snapshot: its own command line; else NULL */
+    const char *image;    /* file name; snapshot: NULL */
+    const char *name;     /* -n: name or ID of a snapshot; NULL: not given */
+    const char *new_name; /* --to; NULL: not given */
+    bool replace;         /* --replace: a snapshot of that name goes */
+    bool no_discard;      /* --no-discard: freed clusters keep their space */
+    bool apply;           /* load --apply: the disks go back, too */
+    GPtrArray *with;      /* --with: of const char *; NULL: not given */
+    bool create;          /* --create or -s: make the image if it is missing */
+    uint64_t size;        /* -s: virtual size of a new image, bytes */
+    bool raw;             /* --raw: store the bytes whatever they are */
     HostFileCache cache;
     HostFileAio aio;
-    unsigned depth; /* requests in flight; 0: follow the device */
+    unsigned depth;        /* requests in flight; 0: follow the device */
+    unsigned wait_lock;    /* --wait-lock: seconds; or SNAP_WAIT_FOR_EVER */
+    const char *spool_dir; /* --spool-dir; NULL: beside the image */
+    const char *result;    /* --result; NULL: not given */
+    Qcow2Repair repair;    /* -r */
     bool force_share;
     bool progress;
     bool quiet;
@@ -30,10 +41,22 @@ typedef struct SnapOptions {
 #define SNAP_MIN_DEPTH 1
 #define SNAP_MAX_DEPTH 32
 
+/* The option --wait-lock. */
+#define SNAP_WAIT_DEFAULT  5
+#define SNAP_WAIT_MAX      (G_MAXUINT - 1)
+#define SNAP_WAIT_FOR_EVER G_MAXUINT
+
 typedef struct SnapResult {
-    int signal;          /* stopped by this signal; 0: by none */
-    bool output_begun;   /* load: bytes have gone to standard output */
-    GPtrArray *warnings; /* of char *: worth saying, though nothing failed */
+    int signal;           /* stopped by this signal; 0: by none */
+    int exit_status;      /* check: the verdict; 0: as the return value says */
+    char *hint;           /* a line to follow the error's; g_free(); or NULL */
+    bool output_begun;    /* load: bytes have gone to standard output */
+    bool output_taken;    /* save: standard output is QEMU's return path */
+    char *id;             /* save: of the new snapshot; g_free(); or NULL */
+    char *name;           /* the same */
+    uint64_t bytes;       /* save: of VM state */
+    int64_t microseconds; /* that the command took */
+    GPtrArray *warnings;  /* of char *: worth saying, though nothing failed */
 } SnapResult;
 
 /*

@@ -5,9 +5,12 @@
  * See free-space.h. A full terabyte has 16 million refcounts, nearly none of
  * which is 0: they are looked at in words of 64 bits.
  */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "free-space.h"
+#include "snap-error.h"
 #include "table-scan.h"
 
 /*
@@ -191,28 +194,69 @@ bool coroutine_fn qcow2_refcounts_find_end(Qcow2Refcounts *refcounts,
     return true;
 }
 
-GArray *qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
-                                   uint64_t end)
+/*
+ * Look at a block in @bytes as it has become and in @before as it is stored:
+ * what was free before counts as in use.
+ */
+static void scan_freed(FreeScan *scan, const uint8_t *bytes,
+                       const uint8_t *before, unsigned order, uint64_t first,
+                       uint64_t count)
+{
+    uint64_t i;
+
+    for (i = 0; i < count; i++) {
+        if (qcow2_refcount_load(bytes, order, i) == 0 &&
+            qcow2_refcount_load(before, order, i) != 0) {
+            scan_free(scan, first + i, 1);
+        } else {
+            scan_used(scan);
+        }
+    }
+}
+
+/* The same for all blocks; @before has room for one. Yields. */
+static int coroutine_fn scan_dropped(const Qcow2Refcounts *refcounts,
+                                     FreeScan *scan, uint64_t end,
+                                     uint8_t *before)
 {
     const Qcow2Header *header = &refcounts->image->header;
     uint64_t per_block = qcow2_refcounts_per_block(refcounts);
-    FreeScan scan = free_scan_new(refcounts);
     uint64_t i;
 
     for (i = 0; i * per_block < end; i++) {
         const Qcow2RefcountBlock *block =
             qcow2_refcounts_block_in_memory(refcounts, i);
+        int ret;
 
-        if (block && block->dropped) {
-            scan_block(&scan, block->bytes, qcow2_cluster_size(header),
-                       header->refcount_order, i * per_block);
-        } else {
-            scan_used(&scan);
+        if (!block || !block->dropped || i >= refcounts->table_entries ||
+            !refcounts->table[i]) {
+            scan_used(scan);
+            continue;
         }
+        ret = block_file_pread(refcounts->image->file, refcounts->table[i],
+                               before, qcow2_cluster_size(header));
+        if (ret < 0) {
+            return ret;
+        }
+        scan_freed(scan, block->bytes, before, header->refcount_order,
+                   i * per_block, MIN(per_block, end - i * per_block));
     }
-    if (scan.run.count && scan.run.first < end) {
-        scan.run.count = MIN(scan.run.count, end - scan.run.first);
-        scan_used(&scan);
+    scan_used(scan);
+    return 0;
+}
+
+GArray *coroutine_fn qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
+                                                uint64_t end, GError **errp)
+{
+    FreeScan scan = free_scan_new(refcounts);
+    uint8_t *before =
+        block_file_alloc_buffer(qcow2_cluster_size(&refcounts->image->header));
+    int ret = before ? scan_dropped(refcounts, &scan, end, before) : -ENOMEM;
+
+    free(before);
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret, "cannot read the refcounts before");
+        g_clear_pointer(&scan.runs, g_array_unref);
     }
     return scan.runs;
 }

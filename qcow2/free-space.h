@@ -35,11 +35,12 @@ bool coroutine_fn qcow2_refcounts_find_end(Qcow2Refcounts *refcounts,
                                            GError **errp);
 
 /*
- * The free runs before @end that are worth having (see above) in blocks where
- * references were dropped: all that has become free, and free clusters beside
- * it. Does not yield.
+ * The runs before @end, worth having (see above), of clusters that the stored
+ * refcounts, which are still there, have as in use, and that are free now;
+ * g_array_unref() them. What was free before is left out. Yields. Returns NULL
+ * and fills @errp (IO).
  */
-GArray *qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
-                                   uint64_t end);
+GArray *coroutine_fn qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
+                                                uint64_t end, GError **errp);
 
 #endif /* QCOW2_FREE_SPACE_H */

@@ -7,6 +7,7 @@
  * by those who use them, so that a listing costs the same on any image.
  */
 #include "internal.h"
+#include "qcow2-snapshots.h"
 #include "snap-error.h"
 
 /* Covers the header and, in nearly every image, its extensions. */
@@ -166,7 +167,7 @@ bool qcow2_check_writable(const Qcow2Image *image, GError **errp)
     }
     if (header->incompatible_features & QCOW2_INCOMPATIBLE_CORRUPT) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                    "the image is marked corrupt; `qemu-img check -r all' may "
+                    "the image is marked corrupt; `qemu-snap check -r all' may "
                     "repair it (offset 72)");
         return false;
     }
@@ -182,4 +183,9 @@ bool qcow2_check_writable(const Qcow2Image *image, GError **errp)
         return unsupported(errp, "1-bit refcounts");
     }
     return true;
+}
+
+void qcow2_keep_freed(Qcow2Image *image)
+{
+    image->keeps_freed = true;
 }

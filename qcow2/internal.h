@@ -43,6 +43,8 @@ struct Qcow2Image {
     uint8_t header_bytes[QCOW2_HEADER_BYTES]; /* as stored; v2: 72 are used */
     uint64_t file_size;                       /* bytes, at opening */
     GPtrArray *snapshots;                     /* of Qcow2Snapshot */
+
+    bool keeps_freed; /* see qcow2_keep_freed() */
 };
 
 /*
@@ -128,11 +130,21 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(const Qcow2Image *image,
 uint64_t qcow2_snapshot_table_bytes(const GPtrArray *snapshots);
 
 /*
- * The table with one more entry: the old ones byte for byte, then
- * @entry. Returns NULL and fills @errp when a limit is exceeded.
+ * The table with one more entry: the old ones byte for byte, but for that of
+ * @left_out, which may be NULL; then @entry. Returns NULL and fills @errp when
+ * a limit is exceeded.
  */
 GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *left_out,
                                         GBytes *entry, GError **errp);
+
+/*
+ * The table with another name, which has been checked, in one entry. Returns
+ * NULL and fills @errp when a limit is exceeded.
+ */
+GByteArray *qcow2_snapshot_table_rename(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *renamed,
+                                        const char *name, GError **errp);
 
 /* The same with one entry less: that of @left_out, which is in @snapshots. */
 GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
@@ -143,8 +155,12 @@ GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
  */
 GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot);
 
-/* One more than the largest number that an existing ID begins with. */
-char *qcow2_snapshot_new_id(const GPtrArray *snapshots);
+/*
+ * One more than the largest number that an existing ID begins with, but for
+ * that of @left_out, which may be NULL.
+ */
+char *qcow2_snapshot_new_id(const GPtrArray *snapshots,
+                            const Qcow2Snapshot *left_out);
 
 /*
  * Read @entries big-endian numbers at @offset into a new array in host order:

@@ -10,11 +10,12 @@
 
 bool qcow2_refuse_unreferenced(GError **errp, const char *what, uint64_t offset)
 {
-    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                "without the snapshot, %s at 0x%" PRIx64 " of the active disk "
-                "would have refcount 0; `qemu-img check -r all' may repair the "
-                "image",
-                what, offset);
+    g_set_error(
+        errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+        "then %s at 0x%" PRIx64 " of the active disk "
+        "would have refcount 0; `qemu-snap check -r all' may repair the "
+        "image",
+        what, offset);
     return false;
 }
 

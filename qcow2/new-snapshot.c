@@ -7,6 +7,8 @@
  */
 #include "new-snapshot.h"
 #include "snap-error.h"
+#include "snapshot-l1.h"
+#include "stale-vmstate.h"
 #include "write-tables.h"
 
 static bool name_refused(GError **errp, const char *name, const char *why)
@@ -19,8 +21,25 @@ static bool name_refused(GError **errp, const char *name, const char *why)
     return false;
 }
 
+/* Does another snapshot than @old answer to @name? */
+static bool is_taken(const Qcow2Image *image, const char *name,
+                     const Qcow2Snapshot *old)
+{
+    guint i;
+
+    for (i = 0; i < image->snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(image->snapshots, i);
+
+        if (snapshot != old &&
+            (!strcmp(snapshot->id, name) || !strcmp(snapshot->name, name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
-                          GError **errp)
+                          const Qcow2Snapshot *old, GError **errp)
 {
     const char *byte;
 
@@ -39,7 +58,7 @@ bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
         return name_refused(errp, name,
                             "is a number, which QEMU takes for an ID");
     }
-    if (qcow2_find_snapshot(image, name)) {
+    if (is_taken(image, name, old)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_EXISTS,
                     "a snapshot called '%s' already exists", name);
         return false;
@@ -48,34 +67,63 @@ bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
 }
 
 /* Room in the table for one more entry, whatever its offsets will be. */
-static bool check_table_room(const Qcow2Image *image, const char *id,
-                             const char *name, GError **errp)
+static bool check_table_room(const Qcow2NewSnapshot *new_one, GError **errp)
 {
-    Qcow2Snapshot snapshot = { .id = (char *)id, .name = (char *)name };
+    Qcow2Snapshot snapshot = { .id = new_one->id, .name = new_one->name };
     g_autoptr(GBytes) entry = qcow2_snapshot_encode(&snapshot);
-    g_autoptr(GByteArray)
-        table = qcow2_snapshot_table_append(image->snapshots, entry, errp);
+    g_autoptr(GByteArray) table = qcow2_snapshot_table_append(
+        new_one->image->snapshots, new_one->old, entry, errp);
 
     return table != NULL;
 }
 
+/*
+ * Drop all references of the snapshot that is replaced, and those to VM state
+ * in the active L1, which may be its own. Before the disk is shared: so no
+ * refcount is higher in between than it is before or after, and all that the
+ * disk reaches has two references at the end. Yields.
+ */
+static bool coroutine_fn drop_old(Qcow2NewSnapshot *snapshot, GError **errp)
+{
+    Qcow2Transaction *transaction = snapshot->transaction;
+    g_autofree uint64_t *l2_offsets = NULL;
+
+    if (!snapshot->old) {
+        return true;
+    }
+    qcow2_transaction_discard(transaction);
+    l2_offsets = qcow2_snapshot_l1_read(snapshot->image, snapshot->old, errp);
+    return l2_offsets && qcow2_stale_vmstate_drop(transaction, errp) &&
+           qcow2_snapshot_l1_drop(transaction, snapshot->old, l2_offsets, errp);
+}
+
 bool coroutine_fn qcow2_new_snapshot_begin(Qcow2NewSnapshot *snapshot,
                                            Qcow2Image *image, const char *name,
+                                           const Qcow2Snapshot *old,
                                            GError **errp)
 {
     if (!qcow2_check_writable(image, errp) ||
-        !qcow2_check_new_name(image, name, errp)) {
+        (!snapshot->like_qemu_img &&
+         !qcow2_check_new_name(image, name, old, errp))) {
         return false;
     }
     snapshot->image = image;
+    snapshot->old = old;
     snapshot->name = g_strdup(name);
-    snapshot->id = qcow2_snapshot_new_id(image->snapshots);
-    if (!check_table_room(image, snapshot->id, name, errp)) {
+    snapshot->id = qcow2_snapshot_new_id(image->snapshots, old);
+    if (!check_table_room(snapshot, errp)) {
         return false;
     }
     snapshot->transaction = qcow2_transaction_begin(image, errp);
-    return snapshot->transaction &&
-           qcow2_share_disk(snapshot->transaction, &snapshot->disk, errp);
+    if (!snapshot->transaction || !drop_old(snapshot, errp) ||
+        !qcow2_share_disk(snapshot->transaction, &snapshot->disk, errp)) {
+        return false;
+    }
+    if (old) {
+        snapshot->disk.changed |=
+            qcow2_stale_vmstate_clear(image, snapshot->disk.active_l1);
+    }
+    return true;
 }
 
 /* The snapshot's own L1: the disk as it is now, then the VM state. Yields. */
@@ -105,13 +153,14 @@ static bool coroutine_fn write_table(const Qcow2NewSnapshot *snapshot,
                                      Qcow2HeaderUpdate *update, GError **errp)
 {
     const GPtrArray *snapshots = snapshot->image->snapshots;
+    const Qcow2Snapshot *old = snapshot->old;
     g_autoptr(GBytes) entry = qcow2_snapshot_encode(new_one);
     g_autoptr(GByteArray)
-        table = qcow2_snapshot_table_append(snapshots, entry, errp);
+        table = qcow2_snapshot_table_append(snapshots, old, entry, errp);
 
-    return table &&
-           qcow2_replace_snapshot_table(snapshot->transaction, table,
-                                        snapshots->len + 1, update, errp);
+    return table && qcow2_replace_snapshot_table(snapshot->transaction, table,
+                                                 snapshots->len + (old ? 0 : 1),
+                                                 update, errp);
 }
 
 bool coroutine_fn qcow2_new_snapshot_commit(Qcow2NewSnapshot *snapshot,
@@ -128,7 +177,7 @@ bool coroutine_fn qcow2_new_snapshot_commit(Qcow2NewSnapshot *snapshot,
         .vm_state_size = stamp->vm_state_size,
         /* QEMU resizes the disk to this when it loads, in whole sectors. */
         .disk_size = round_down(snapshot->image->header.size, 512),
-        .icount = QCOW2_NO_ICOUNT,
+        .icount = snapshot->like_qemu_img ? 0 : QCOW2_NO_ICOUNT,
     };
     Qcow2Transaction *transaction = snapshot->transaction;
     const Qcow2SharedDisk *disk = &snapshot->disk;
@@ -151,16 +200,35 @@ void coroutine_fn qcow2_new_snapshot_end(Qcow2NewSnapshot *snapshot)
     g_free(snapshot->name);
 }
 
+/* The rest of making one without VM state; frees *@snapshot. Yields. */
+static bool coroutine_fn create(Qcow2NewSnapshot *snapshot, Qcow2Image *image,
+                                const char *name, const Qcow2Snapshot *old,
+                                const Qcow2SnapshotStamp *stamp, GError **errp)
+{
+    bool created;
+
+    g_assert(stamp->vm_state_size == 0);
+    created = qcow2_new_snapshot_begin(snapshot, image, name, old, errp) &&
+              qcow2_new_snapshot_commit(snapshot, stamp, 0, 0, errp);
+    qcow2_new_snapshot_end(snapshot);
+    return created;
+}
+
 bool coroutine_fn qcow2_snapshot_create(Qcow2Image *image, const char *name,
+                                        const Qcow2Snapshot *old,
                                         const Qcow2SnapshotStamp *stamp,
                                         GError **errp)
 {
     Qcow2NewSnapshot snapshot = { 0 };
-    bool created;
 
-    g_assert(stamp->vm_state_size == 0);
-    created = qcow2_new_snapshot_begin(&snapshot, image, name, errp) &&
-              qcow2_new_snapshot_commit(&snapshot, stamp, 0, 0, errp);
-    qcow2_new_snapshot_end(&snapshot);
-    return created;
+    return create(&snapshot, image, name, old, stamp, errp);
+}
+
+bool coroutine_fn qcow2_snapshot_create_like_qemu_img(
+    Qcow2Image *image, const char *name, const Qcow2SnapshotStamp *stamp,
+    GError **errp)
+{
+    Qcow2NewSnapshot snapshot = { .like_qemu_img = true };
+
+    return create(&snapshot, image, name, NULL, stamp, errp);
 }

@@ -13,21 +13,24 @@
 #include "transaction.h"
 
 typedef struct Qcow2NewSnapshot {
+    bool like_qemu_img; /* set before _begin(): see qcow2-snapshots.h */
     /* Constant after _begin(). */
     Qcow2Image *image;
     Qcow2Transaction *transaction;
     Qcow2SharedDisk disk;
+    const Qcow2Snapshot *old; /* the one that is replaced, or NULL */
     char *id;
     char *name;
 } Qcow2NewSnapshot;
 
 /*
- * Begin a snapshot called @name: everything that can be refused is refused
- * here. Fills the zero-initialised *@snapshot. Yields. Returns false and fills
- * @errp; _end() is due also then.
+ * Begin a snapshot called @name, which replaces @old if that is not NULL:
+ * everything that can be refused is refused here. Fills the zero-initialised
+ * *@snapshot. Yields. Returns false and fills @errp; _end() is due also then.
  */
 bool coroutine_fn qcow2_new_snapshot_begin(Qcow2NewSnapshot *snapshot,
                                            Qcow2Image *image, const char *name,
+                                           const Qcow2Snapshot *old,
                                            GError **errp);
 
 /*

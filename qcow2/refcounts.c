@@ -285,7 +285,7 @@ static bool refuse_change(const Qcow2Refcounts *refcounts, uint64_t cluster,
     } else {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "the cluster at 0x%" PRIx64 " is %s but its refcount is "
-                    "%" PRIu64 "; `qemu-img check -r all' may repair it",
+                    "%" PRIu64 "; `qemu-snap check -r all' may repair it",
                     offset, change == QCOW2_REFCOUNT_TAKE ? "free" : "in use",
                     value);
     }
@@ -455,7 +455,7 @@ bool coroutine_fn qcow2_refcounts_check_in_use(Qcow2Refcounts *refcounts,
         if (value == 0) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                         "%s at 0x%" PRIx64 " is in use but its refcount is "
-                        "0; `qemu-img check -r all' may repair it",
+                        "0; `qemu-snap check -r all' may repair it",
                         what, offset);
             return false;
         }

@@ -194,6 +194,13 @@ static bool coroutine_fn copy_all(Qcow2Transaction *transaction,
     return copied && qcow2_write_buffer_flush(transaction->metadata, errp);
 }
 
+bool coroutine_fn qcow2_share_tables(Qcow2Transaction *transaction,
+                                     Qcow2SharedDisk *disk, GError **errp)
+{
+    return share_all(transaction, disk, errp) &&
+           copy_all(transaction, disk, errp);
+}
+
 bool coroutine_fn qcow2_share_disk(Qcow2Transaction *transaction,
                                    Qcow2SharedDisk *disk, GError **errp)
 {
@@ -211,8 +218,7 @@ bool coroutine_fn qcow2_share_disk(Qcow2Transaction *transaction,
     }
     disk->snapshot_l1 =
         qcow2_l1_decode(image, disk->active_l1, disk->disk_entries, errp);
-    if (!disk->snapshot_l1 || !share_all(transaction, disk, errp) ||
-        !copy_all(transaction, disk, errp)) {
+    if (!disk->snapshot_l1 || !qcow2_share_tables(transaction, disk, errp)) {
         qcow2_shared_disk_clear(disk);
         return false;
     }

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Making the present disk content belong to a snapshot as well.
+ * Making the present disk content belong to a snapshot as well, or that of a
+ * snapshot to the disk.
  *
  * Every cluster of the disk gets one more reference, and COPIED must go from
  * the active tables, since a guest overwrites in place what carries it. L2
@@ -16,7 +17,7 @@
 #include "transaction.h"
 
 typedef struct Qcow2SharedDisk {
-    uint64_t *active_l1;   /* header.l1_size entries, host order, new state */
+    uint64_t *active_l1;   /* all entries, host order, new state; free() */
     uint64_t *snapshot_l1; /* the first `disk_entries' of the snapshot's */
     uint64_t disk_entries; /* L1 entries that the disk uses */
     bool changed;          /* the active L1 differs from the stored one */
@@ -29,6 +30,15 @@ typedef struct Qcow2SharedDisk {
  */
 bool coroutine_fn qcow2_share_disk(Qcow2Transaction *transaction,
                                    Qcow2SharedDisk *disk, GError **errp);
+
+/*
+ * The same for other tables: `snapshot_l1' is filled in, with the offsets of
+ * `disk_entries' L2 tables, and `active_l1' gets its entries for them. Nothing
+ * is written before all references have been taken. On failure *@disk is the
+ * caller's to clear.
+ */
+bool coroutine_fn qcow2_share_tables(Qcow2Transaction *transaction,
+                                     Qcow2SharedDisk *disk, GError **errp);
 
 /* Free what qcow2_share_disk() filled in. */
 void qcow2_shared_disk_clear(Qcow2SharedDisk *disk);

@@ -13,6 +13,7 @@
 #include "snap-error.h"
 
 enum {
+    ENTRY_NAME_BYTES = 14,
     ENTRY_FIXED_BYTES = 40,
     EXTRA_VM_STATE_SIZE_END = 8,
     EXTRA_DISK_SIZE_END = 16,
@@ -212,26 +213,66 @@ GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
     return entries_without(snapshots, left_out);
 }
 
+/* Takes @table over and returns it if QEMU would read it. */
+static GByteArray *check_length(GByteArray *table, GError **errp)
+{
+    if (table->len > QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
+                    "the snapshot table would be larger than 64 MiB");
+        g_byte_array_unref(table);
+        return NULL;
+    }
+    return table;
+}
+
 GByteArray *qcow2_snapshot_table_append(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *left_out,
                                         GBytes *entry, GError **errp)
 {
-    g_autoptr(GByteArray) table = NULL;
+    GByteArray *table;
 
-    if (snapshots->len >= QCOW2_MAX_SNAPSHOTS) {
+    if (snapshots->len - (left_out != NULL) >= QCOW2_MAX_SNAPSHOTS) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
                     "the image already has %u snapshots, which is the most it "
                     "can hold",
                     snapshots->len);
         return NULL;
     }
-    table = entries_without(snapshots, NULL);
+    table = entries_without(snapshots, left_out);
     append_entry(table, entry);
-    if (table->len > QCOW2_MAX_SNAPSHOT_TABLE_BYTES) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE,
-                    "the snapshot table would be larger than 64 MiB");
-        return NULL;
+    return check_length(table, errp);
+}
+
+/* The stored bytes of @snapshot with another name, which comes last. */
+static GBytes *rename_entry(const Qcow2Snapshot *snapshot, const char *name)
+{
+    gsize bytes;
+    const uint8_t *old = g_bytes_get_data(snapshot->entry, &bytes);
+    size_t before = bytes - load_be16(old + ENTRY_NAME_BYTES);
+    size_t name_bytes = strlen(name);
+    uint8_t *entry = g_malloc(before + name_bytes);
+
+    g_assert(name_bytes <= QCOW2_MAX_NAME_BYTES);
+    memcpy(entry, old, before);
+    store_be16(entry + ENTRY_NAME_BYTES, name_bytes);
+    memcpy(entry + before, name, name_bytes);
+    return g_bytes_new_take(entry, before + name_bytes);
+}
+
+GByteArray *qcow2_snapshot_table_rename(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *renamed,
+                                        const char *name, GError **errp)
+{
+    GByteArray *table = g_byte_array_new();
+    g_autoptr(GBytes) entry = rename_entry(renamed, name);
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        append_entry(table, snapshot == renamed ? entry : snapshot->entry);
     }
-    return g_steal_pointer(&table);
+    return check_length(table, errp);
 }
 
 GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
@@ -263,21 +304,23 @@ GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
     return g_bytes_new_take(entry, bytes);
 }
 
-static bool id_exists(const GPtrArray *snapshots, const char *id)
+static bool id_exists(const GPtrArray *snapshots, const Qcow2Snapshot *left_out,
+                      const char *id)
 {
     guint i;
 
     for (i = 0; i < snapshots->len; i++) {
         const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
 
-        if (!strcmp(snapshot->id, id)) {
+        if (snapshot != left_out && !strcmp(snapshot->id, id)) {
             return true;
         }
     }
     return false;
 }
 
-char *qcow2_snapshot_new_id(const GPtrArray *snapshots)
+char *qcow2_snapshot_new_id(const GPtrArray *snapshots,
+                            const Qcow2Snapshot *left_out)
 {
     uint64_t largest = 0;
     char *id = NULL;
@@ -288,7 +331,7 @@ char *qcow2_snapshot_new_id(const GPtrArray *snapshots)
         uint64_t number = g_ascii_strtoull(snapshot->id, NULL, 10);
 
         /* An absurd ID must not make ours wrap around. */
-        if (number < UINT32_MAX) {
+        if (number < UINT32_MAX && snapshot != left_out) {
             largest = MAX(largest, number);
         }
     }
@@ -296,6 +339,6 @@ char *qcow2_snapshot_new_id(const GPtrArray *snapshots)
     do {
         g_free(id);
         id = g_strdup_printf("%" PRIu64, ++largest);
-    } while (id_exists(snapshots, id));
+    } while (id_exists(snapshots, left_out, id));
     return id;
 }

@@ -44,15 +44,15 @@ typedef struct VmstateRun {
     uint64_t clusters;
 } VmstateRun;
 
-Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
-                                                              const char *name,
-                                                              GError **errp)
+Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
+    Qcow2Image *image, const char *name, const Qcow2Snapshot *old,
+    GError **errp)
 {
     Qcow2SnapshotWriter *writer = g_new0(Qcow2SnapshotWriter, 1);
 
     writer->image = image;
     writer->runs = g_array_new(FALSE, FALSE, sizeof(VmstateRun));
-    if (!qcow2_new_snapshot_begin(&writer->snapshot, image, name, errp)) {
+    if (!qcow2_new_snapshot_begin(&writer->snapshot, image, name, old, errp)) {
         qcow2_snapshot_writer_end(writer);
         return NULL;
     }
@@ -62,6 +62,11 @@ Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(Qcow2Image *image,
 const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer)
 {
     return writer->snapshot.id;
+}
+
+const char *qcow2_snapshot_writer_name(const Qcow2SnapshotWriter *writer)
+{
+    return writer->snapshot.name;
 }
 
 static uint64_t vmstate_l2_tables(const Qcow2SnapshotWriter *writer)
@@ -182,6 +187,10 @@ bool coroutine_fn qcow2_snapshot_writer_reserve(Qcow2SnapshotWriter *writer,
     uint64_t step = RESERVE_STEP_BYTES >> header->cluster_bits;
     uint64_t least = MAX(LEAST_RUN_BYTES >> header->cluster_bits, 1);
 
+    if (end == 0) {
+        return qcow2_transaction_reserve(writer->snapshot.transaction, 0, 0,
+                                         metadata_bytes(writer, 0), errp);
+    }
     while (writer->vmstate_clusters < wanted) {
         uint64_t more = wanted - writer->vmstate_clusters;
 
@@ -325,6 +334,10 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     uint64_t entries = tables * qcow2_l2_entries(header);
     uint64_t i;
 
+    *offset = 0;
+    if (tables == 0) {
+        return true;
+    }
     if (!qcow2_transaction_allocate(writer->snapshot.transaction, tables,
                                     offset, errp)) {
         return false;

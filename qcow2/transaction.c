@@ -10,8 +10,9 @@
 #include "snap-error.h"
 #include "transaction.h"
 
-/* Header fields of a transaction: l1_size is the first, autoclear the last. */
+/* Header fields of a transaction: the size is the first, autoclear the last. */
 enum {
+    HEADER_SIZE = 24,
     HEADER_L1_SIZE = 36,
     HEADER_L1_TABLE_OFFSET = 40,
     HEADER_REFCOUNT_TABLE_OFFSET = 48,
@@ -123,6 +124,11 @@ fail:
     return NULL;
 }
 
+void qcow2_transaction_discard(Qcow2Transaction *transaction)
+{
+    transaction->discards = true;
+}
+
 static bool coroutine_fn flush(Qcow2Transaction *transaction, const char *what,
                                GError **errp)
 {
@@ -151,6 +157,7 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     int ret;
 
     memcpy(bytes, image->header_bytes, sizeof(bytes));
+    store_be64(bytes + HEADER_SIZE, update->size);
     store_be32(bytes + HEADER_L1_SIZE, update->l1_size);
     store_be64(bytes + HEADER_L1_TABLE_OFFSET, update->l1_table_offset);
     store_be64(bytes + HEADER_REFCOUNT_TABLE_OFFSET, refcount_table_offset);
@@ -160,13 +167,13 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     /* A writer clears the autoclear bits that it does not know. */
     store_be64(bytes + HEADER_AUTOCLEAR,
                image->header.autoclear_features & known_autoclear);
-    ret = block_file_pwrite(image->file, HEADER_L1_SIZE, bytes + HEADER_L1_SIZE,
-                            end - HEADER_L1_SIZE);
+    ret = block_file_pwrite(image->file, HEADER_SIZE, bytes + HEADER_SIZE,
+                            end - HEADER_SIZE);
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot write the header, which decides whether "
                              "the change happened (offset %u)",
-                             HEADER_L1_SIZE);
+                             HEADER_SIZE);
         return false;
     }
     return true;
@@ -188,6 +195,47 @@ static void coroutine_fn cut_free_tail(Qcow2Transaction *transaction)
         transaction->end = end;
         (void)block_file_truncate(image->file,
                                   end << image->header.cluster_bits);
+    }
+}
+
+/* Where to discard, or NULL; asked before the old refcounts are cut off. */
+static GArray *coroutine_fn find_freed(const Qcow2Transaction *transaction)
+{
+    if (!transaction->discards || transaction->image->keeps_freed) {
+        return NULL;
+    }
+    return qcow2_refcounts_find_freed(transaction->refcounts, transaction->end,
+                                      NULL);
+}
+
+/* Best effort, too. */
+static void coroutine_fn discard(const Qcow2Transaction *transaction,
+                                 const GArray *freed)
+{
+    unsigned cluster_bits = transaction->image->header.cluster_bits;
+    guint i;
+
+    for (i = 0; i < freed->len; i++) {
+        Qcow2ClusterRun run = g_array_index(freed, Qcow2ClusterRun, i);
+        uint64_t end = MIN(run.first + run.count, transaction->end);
+
+        if (run.first >= end ||
+            block_file_discard(transaction->image->file,
+                               run.first << cluster_bits,
+                               (end - run.first) << cluster_bits) < 0) {
+            return;
+        }
+    }
+}
+
+/* Give back what the new state does not need. */
+static void coroutine_fn give_back(Qcow2Transaction *transaction)
+{
+    g_autoptr(GArray) freed = find_freed(transaction);
+
+    cut_free_tail(transaction);
+    if (freed) {
+        discard(transaction, freed);
     }
 }
 
@@ -228,13 +276,8 @@ bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
                errp)) {
         return false;
     }
-    cut_free_tail(transaction);
+    give_back(transaction);
     return true;
-}
-
-GArray *qcow2_transaction_freed(const Qcow2Transaction *transaction)
-{
-    return qcow2_refcounts_find_freed(transaction->refcounts, transaction->end);
 }
 
 void coroutine_fn qcow2_transaction_end(Qcow2Transaction *transaction)

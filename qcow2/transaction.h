@@ -8,12 +8,14 @@
  * to change is written anew into fresh clusters: L2 tables, L1 tables, the
  * snapshot table, refcount blocks, the refcount table. The header points at
  * the active L1, the refcount table and the snapshot table, and all three
- * pointers lie in its first 512 bytes. One write of that sector replaces the
- * old state by the new one: refcounts, COPIED flags and snapshots change in
- * the same instant, and what the old state used has refcount 0 in the new.
+ * pointers, like the disk's size, lie in its first 512 bytes. One write of that
+ * sector replaces the old state by the new one: refcounts, COPIED flags and
+ * snapshots change in the same instant, and what the old state used has
+ * refcount 0 in the new.
  *
  * Order, each | a flush:
- *     everything in fresh clusters | the header sector | cutting the file
+ *     everything in fresh clusters | the header sector | cutting the file,
+ *     punching holes into it
  *
  * So a crash at any moment leaves the old image or the new one, both without a
  * leak. Before the header write, giving up means cutting the file; after it,
@@ -46,6 +48,7 @@ typedef struct Qcow2Transaction {
     uint64_t end;            /* like `start', with what was allocated since */
     GArray *allocated;       /* of Qcow2ClusterRun: without a refcount yet */
     uint64_t space_reserved; /* bytes of the file known to have disk space */
+    bool discards;           /* see qcow2_transaction_discard() */
     bool committed;          /* the header is being or has been written */
     Qcow2Refcounts *refcounts;
     Qcow2WriteBuffer *metadata;
@@ -53,6 +56,7 @@ typedef struct Qcow2Transaction {
 
 /* What the header shall say afterwards. */
 typedef struct Qcow2HeaderUpdate {
+    uint64_t size; /* of the virtual disk, bytes */
     uint32_t l1_size;
     uint64_t l1_table_offset;
     uint32_t snapshot_count;
@@ -140,6 +144,14 @@ bool coroutine_fn qcow2_transaction_check_metadata(
     const Qcow2Transaction *transaction, GError **errp);
 
 /*
+ * Let the commit give the disk space of what becomes free back to the file
+ * system, unless the image shall keep it. Best effort, and only of clusters
+ * that were counted as in use before: what a damaged image uses uncounted is
+ * not touched.
+ */
+void qcow2_transaction_discard(Qcow2Transaction *transaction);
+
+/*
  * Write the refcounts, switch the header over and cut the file behind the last
  * cluster that is still in use. Yields. On failure the image is as it was,
  * unless the error says that the header could not be made stable.
@@ -147,13 +159,6 @@ bool coroutine_fn qcow2_transaction_check_metadata(
 bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
                                            const Qcow2HeaderUpdate *update,
                                            GError **errp);
-
-/*
- * After the commit: runs of clusters (of Qcow2ClusterRun, g_array_unref() it)
- * inside the file that are free now, as they lie where references were
- * dropped. Some of them may have been free before. Short ones are left out.
- */
-GArray *qcow2_transaction_freed(const Qcow2Transaction *transaction);
 
 /*
  * Free the transaction; without a commit also cut the file back to its old

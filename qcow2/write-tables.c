@@ -46,6 +46,7 @@ void qcow2_header_update_init(const Qcow2Transaction *transaction,
     const Qcow2Header *header = &transaction->image->header;
 
     *update = (Qcow2HeaderUpdate){
+        .size = header->size,
         .l1_size = header->l1_size,
         .l1_table_offset = header->l1_table_offset,
         .snapshot_count = header->snapshot_count,
@@ -62,7 +63,7 @@ bool coroutine_fn qcow2_replace_active_l1(Qcow2Transaction *transaction,
 
     return qcow2_transaction_unref(transaction, header->l1_table_offset,
                                    header->l1_size * sizeof(uint64_t), errp) &&
-           qcow2_write_l1(transaction, entries, header->l1_size,
+           qcow2_write_l1(transaction, entries, update->l1_size,
                           &update->l1_table_offset, errp);
 }
 

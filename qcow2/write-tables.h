@@ -23,7 +23,7 @@ bool coroutine_fn qcow2_write_l1(Qcow2Transaction *transaction,
 void qcow2_header_update_init(const Qcow2Transaction *transaction,
                               Qcow2HeaderUpdate *update);
 
-/* Replace the active L1 by one of as many @entries. Yields. */
+/* Replace the active L1 by one of update->l1_size @entries. Yields. */
 bool coroutine_fn qcow2_replace_active_l1(Qcow2Transaction *transaction,
                                           const uint64_t *entries,
                                           Qcow2HeaderUpdate *update,

@@ -216,6 +216,25 @@ new_image()
     qemu-img create -q -f qcow2 ${3:+-o "$3"} "$1" "${2:-64M}"
 }
 
+# hold_image FILE: somebody has it open for writing, until release_image.
+hold_image()
+{
+    rm -f hold held
+    mkfifo hold
+    # shellcheck disable=SC2094
+    qemu-io "$1" <> hold > held 2>&1 &
+    holder=$!
+    on_exit "kill $holder 2>/dev/null"
+    wait_until $PATIENCE grep -s -q 'qemu-io>' held ||
+        fail "$1: no lock: $(cat held)"
+}
+
+release_image()
+{
+    kill "$holder"
+    wait "$holder" 2> /dev/null || true
+}
+
 # guest_image MIB FILE: a raw disk whose guest keeps MIB MiB of random data.
 guest_image()
 {

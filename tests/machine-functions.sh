@@ -197,6 +197,20 @@ qemu_quit()
     [ "$exit_status" = 0 ] || fail "$1: status $exit_status: $(cat "$1.err")"
 }
 
+# qemu_disk_holds NAME DRIVE PATTERN OFFSET BYTES: as the QEMU that runs the
+# machine reads it, which says so on its standard output.
+qemu_disk_holds()
+{
+    local answers
+    answers=$(grep -c '^read ' "$1.out") || true
+    qemu_hmp "$1" "qemu-io $2 \"read -P $3 $4 $5\"" > hmp
+    [ ! -s hmp ] || fail "$1: $2: $(cat hmp)"
+    ! grep -q 'verification failed' "$1.out" ||
+        fail "$1: $2 does not hold $3 at $4: $(cat "$1.out")"
+    [ "$(grep -c '^read ' "$1.out")" -gt "$answers" ] ||
+        fail "$1: $2 cannot be read at $4: $(cat "$1.out")"
+}
+
 # ---------------------------------------------------------------------------
 # What the guest says
 

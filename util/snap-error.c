@@ -44,6 +44,25 @@ void snap_error_set_errno(GError **errp, int error, const char *format, ...)
                 g_strerror(-error));
 }
 
+const char *snap_error_class(const GError *error)
+{
+    static const char *const classes[] = {
+        [SNAP_ERROR_IO] = "io",
+        [SNAP_ERROR_NO_SPACE] = "no-space",
+        [SNAP_ERROR_LOCKED] = "locked",
+        [SNAP_ERROR_DAMAGED] = "damaged",
+        [SNAP_ERROR_UNSUPPORTED] = "unsupported",
+        [SNAP_ERROR_NOT_FOUND] = "not-found",
+        [SNAP_ERROR_EXISTS] = "exists",
+        [SNAP_ERROR_INVALID] = "invalid",
+        [SNAP_ERROR_STREAM] = "stream",
+        [SNAP_ERROR_INTERRUPTED] = "interrupted",
+    };
+
+    /* Others are those of files. */
+    return error->domain == SNAP_ERROR ? classes[error->code] : "io";
+}
+
 void snap_error_append(GError **errp, const char *format, ...)
 {
     g_autofree char *before = NULL;

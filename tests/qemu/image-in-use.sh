@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # SPDX-FileCopyrightText: The qemu-snap authors
 #
-# The disk of a running guest is refused at once, in QEMU's own words; looking
-# at it needs -U, as with qemu-img.
+# The disk of a running guest is refused, in QEMU's own words; looking at it
+# needs -U, as with qemu-img.
 
 . "$(dirname "$0")/../functions.sh"
 
@@ -22,10 +22,8 @@ words_of_qemu_img()
         grep -o 'Failed to get .* lock'
 }
 
-# Nothing ever arrives on the input, so only an early check can refuse.
-mkfifo silence
 expect_refusal disk.qcow2 "$(words_of_qemu_img -c other)" \
-    timeout 10 $VG "$QEMU_SNAP" save -n second disk.qcow2 <> silence
+    qemu_snap save --wait-lock=0 -n second disk.qcow2 < stream
 expect_refusal disk.qcow2 "$(words_of_qemu_img -l)" \
     qemu_snap list disk.qcow2
 expect_refusal disk.qcow2 "$(words_of_qemu_img -l)" \

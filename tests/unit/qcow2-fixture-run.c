@@ -131,7 +131,10 @@ static void coroutine_fn save_entry(void *opaque)
     Qcow2Image *image = qcow2_open(run->file, &error);
 
     if (image) {
-        run->writer = qcow2_snapshot_writer_begin(image, save->name, &error);
+        run->writer = qcow2_snapshot_writer_begin(
+            image, save->name,
+            save->replace ? qcow2_find_snapshot(image, save->name) : NULL,
+            &error);
     }
     if (run->writer) {
         memory_file_records(run->file, &save->records_begun);
@@ -191,8 +194,8 @@ static void coroutine_fn create_entry(void *opaque)
         .vm_clock_nsec = 7 * run->seed,
     };
 
-    run->changed = image &&
-                   qcow2_snapshot_create(image, run->name, &stamp, run->errp);
+    run->changed = image && qcow2_snapshot_create(image, run->name, NULL,
+                                                  &stamp, run->errp);
 }
 
 static void coroutine_fn delete_entry(void *opaque)

@@ -154,6 +154,7 @@ typedef struct Qcow2FixtureSave {
     size_t piece;     /* bytes for each write; 0: 64 KiB */
     unsigned writers; /* coroutines that write at once; 0: one */
     bool abandon;     /* end without a commit */
+    bool replace;     /* the snapshot of that name, which is there */
 
     /* Filled in: numbers of records in the file. */
     size_t records_begun;   /* when the writer had been made */
@@ -184,6 +185,42 @@ bool qcow2_fixture_delete(BlockFile *file, const char *id_or_name,
 void qcow2_fixture_must_create(BlockFile *file, const char *name,
                                uint64_t seed);
 void qcow2_fixture_must_delete(BlockFile *file, const char *id_or_name);
+
+/* The other verbs, and those above in another form. */
+typedef enum Qcow2FixtureVerb {
+    QCOW2_FIXTURE_REPLACE, /* by a disk-only snapshot of the same name */
+    QCOW2_FIXTURE_APPLY,
+    QCOW2_FIXTURE_RENAME,     /* to `new_name' */
+    QCOW2_FIXTURE_FREE_STALE, /* VM state in the active L1; no name */
+} Qcow2FixtureVerb;
+
+typedef struct Qcow2FixtureChange {
+    Qcow2FixtureVerb verb;
+    const char *name; /* or ID, of a snapshot that is there */
+    const char *new_name;
+    uint64_t seed;    /* REPLACE: of its date */
+    bool keeps_freed; /* nothing is discarded */
+} Qcow2FixtureChange;
+
+/*
+ * Open @file, carry the verb out, close the image. Turns the event loop.
+ * Returns false and fills @errp when anything fails.
+ */
+bool qcow2_fixture_change(BlockFile *file, const Qcow2FixtureChange *change,
+                          GError **errp);
+
+/* The same for what must succeed, without a seed. */
+void qcow2_fixture_must_change(BlockFile *file, Qcow2FixtureVerb verb,
+                               const char *name, const char *new_name);
+
+/*
+ * What a guest does that discards a cluster, which is there, in an active L2
+ * table that is the disk's alone. The file is another one afterwards.
+ */
+void qcow2_fixture_guest_discards(BlockFile **file, uint64_t guest_cluster);
+
+/* VM state in the active L1, as qcow2_look_at_stale_vmstate() sees it. */
+void qcow2_fixture_look_at_stale(BlockFile *file, Qcow2StaleVmstate *stale);
 
 /* The snapshot's line in qcow2_fixture_describe(). */
 char *qcow2_fixture_expected(const Qcow2FixtureSave *save, unsigned id,

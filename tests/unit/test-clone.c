@@ -174,7 +174,7 @@ static void coroutine_fn save_by_clone(void *opaque)
     Qcow2SnapshotStamp stamp = { .vm_state_size = STATE_BYTES };
     g_autoptr(Qcow2Image) image = qcow2_open(save->file, NULL);
     Qcow2SnapshotWriter *writer =
-        qcow2_snapshot_writer_begin(image, "cloned", NULL);
+        qcow2_snapshot_writer_begin(image, "cloned", NULL, NULL);
 
     save->done = clone_state(save, writer) &&
                  qcow2_snapshot_writer_commit(writer, &stamp, &save->error);

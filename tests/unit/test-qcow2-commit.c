@@ -8,6 +8,7 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "checked.h"
 #include "memory-file.h"
 #include "qcow2-fixture.h"
 #include "run-suite.h"
@@ -117,8 +118,8 @@ START_TEST(nothing_in_use_is_written)
         }
         if (!fresh) {
             in_use++;
-            ck_assert_int_eq(record->offset, 36);
-            ck_assert_int_eq(record->bytes, header.version == 2 ? 36 : 60);
+            ck_assert_int_eq(record->offset, 24);
+            ck_assert_int_eq(record->bytes, header.version == 2 ? 48 : 72);
         }
     }
     ck_assert_uint_eq(in_use, 1);
@@ -174,6 +175,57 @@ START_TEST(only_data_while_the_stream_passes)
     }
     ck_assert_uint_eq(written, (recorded.save.bytes + 511) / 512 * 512);
     recorded_clear(&recorded);
+}
+END_TEST
+
+#define PIECES 40
+
+static size_t count_between(const MemoryFileRecord *records, size_t from,
+                            size_t to, MemoryFileOp op)
+{
+    size_t count = 0;
+
+    for (; from < to; from++) {
+        count += records[from].op == op;
+    }
+    return count;
+}
+
+/* With large clusters: an L2 table, an L1, the snapshots, the refcounts. */
+#define TABLE_CLUSTERS   5
+#define METADATA_REQUEST (1024 * 1024)
+
+/*
+ * One request for each piece of the stream, whatever the cluster size, and no
+ * read; then the tables, in as few requests as they fit into, and the header.
+ */
+START_TEST(number_of_requests)
+{
+    const Qcow2FixtureOptions options = { .cluster_bits = _i };
+    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+    BlockFile *file = qcow2_fixture_file(image);
+    Qcow2FixtureSave save = {
+        .name = "new", .bytes = PIECES * 8192, .piece = 8192, .writers = 4
+    };
+    const MemoryFileRecord *records;
+    size_t count;
+
+    memory_file_reset_records(file);
+    qcow2_fixture_must_save(file, &save);
+    records = memory_file_records(file, &count);
+    ck_assert_uint_eq(count_between(records, save.records_begun,
+                                    save.records_written, MEMORY_FILE_WRITE),
+                      PIECES);
+    ck_assert_uint_eq(count_between(records, save.records_begun,
+                                    save.records_written, MEMORY_FILE_READ),
+                      0);
+    ck_assert_uint_eq(
+        count_between(records, 0, save.records_begun, MEMORY_FILE_WRITE), 0);
+    ck_assert_uint_eq(
+        count_between(records, save.records_written, count, MEMORY_FILE_WRITE),
+        div_round_up(TABLE_CLUSTERS << _i, METADATA_REQUEST) + 1);
+    ck_assert_uint_eq(memory_file_count(file, MEMORY_FILE_FLUSH), 2);
+    block_file_close(file);
 }
 END_TEST
 
@@ -352,6 +404,7 @@ static Suite *commit_suite(void)
     tcase_add_loop_test(tcase, two_flushes_around_the_header, 0, count);
     tcase_add_loop_test(tcase, nothing_in_use_is_written, 0, count);
     tcase_add_loop_test(tcase, nothing_is_written_twice, 0, count);
+    tcase_add_loop_test(tcase, number_of_requests, 9, 20);
     tcase_add_loop_test(tcase, only_data_while_the_stream_passes, 0, count);
     tcase_add_loop_test(tcase, space_is_taken_before_it_is_used, 0, count);
     tcase_add_loop_test(tcase, free_space_is_taken_again, 0, 2);

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * The promise of a save, and of making or deleting a snapshot: whenever the power goes, the image is what it was or
- * what it was to become, and sound either way. Between two flushes a disk may
+ * The promise of a save, and of every other change: whenever the power goes,
+ * the image is what it was or what it was to become, and sound either way. Between two flushes a disk may
  * do any of the writes and leave out any other, and may do a part of one in
  * units of a sector.
  */
@@ -36,6 +36,11 @@ static const Qcow2FixtureOptions shapes[] = {
       .disk_size = 1 << 20,
       .free_clusters = 20,
       .l2 = { "dZ" } },
+    /* VM state that QEMU left in the active L1. */
+    { .cluster_bits = 9,
+      .disk_size = 32768,
+      .spare_l1_entries = 2,
+      .l2 = { "dd", "dddc", "d" } },
 };
 
 typedef enum Verb {
@@ -43,6 +48,11 @@ typedef enum Verb {
     CREATE,
     DELETE_FIRST,
     DELETE_LAST,
+    APPLY,
+    REPLACE,
+    SAVE_REPLACE,
+    RENAME,
+    FREE_STALE,
     VERBS, /* how many there are */
 } Verb;
 
@@ -82,14 +92,56 @@ static void change(BlockFile *file, Verb verb, const char *new_name)
     case DELETE_LAST:
         qcow2_fixture_must_delete(file, "2");
         break;
+    case APPLY:
+        qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "old", NULL);
+        break;
+    case REPLACE:
+        qcow2_fixture_must_change(file, QCOW2_FIXTURE_REPLACE, "old", NULL);
+        break;
+    case SAVE_REPLACE:
+        save.name = "old";
+        save.replace = true;
+        qcow2_fixture_must_save(file, &save);
+        break;
+    case RENAME:
+        qcow2_fixture_must_change(file, QCOW2_FIXTURE_RENAME, "old", new_name);
+        break;
+    case FREE_STALE:
+        qcow2_fixture_must_change(file, QCOW2_FIXTURE_FREE_STALE, NULL, NULL);
+        break;
     case VERBS:
         g_assert_not_reached();
     }
 }
 
+/* Not everything can happen to every shape: then there is a new name. */
+static Verb choose_verb(int number)
+{
+    const Qcow2FixtureOptions *shape = &shapes[number / VERBS];
+    Verb verb = number % VERBS;
+
+    if ((verb == APPLY && !shape->l2[0]) ||
+        (verb == FREE_STALE && !shape->spare_l1_entries)) {
+        return RENAME;
+    }
+    return verb;
+}
+
+/* With the VM state in the active L1, which users see by what it takes. */
+static char *describe(const GByteArray *image)
+{
+    g_autofree char *text = qcow2_fixture_describe(image);
+    g_autoptr(BlockFile) file = qcow2_fixture_file(image);
+    Qcow2StaleVmstate stale;
+
+    qcow2_fixture_look_at_stale(file, &stale);
+    return g_strdup_printf("%sstale: %u, %" PRIu64 " bytes\n", text,
+                           stale.present, stale.freeable);
+}
+
 static Cut *cut_new(int number)
 {
-    Verb verb = number % VERBS;
+    Verb verb = choose_verb(number);
     g_autoptr(GByteArray) image = qcow2_fixture_build(&shapes[number / VERBS]);
     g_autoptr(GByteArray) after = NULL;
     Cut *cut = g_new0(Cut, 1);
@@ -100,13 +152,16 @@ static Cut *cut_new(int number)
     if (verb == DELETE_FIRST || verb == DELETE_LAST) {
         qcow2_fixture_must_create(cut->file, "later", 4);
     }
+    if (verb == APPLY) {
+        qcow2_fixture_guest_discards(&cut->file, 0);
+    }
     cut->before = qcow2_fixture_content(cut->file);
-    cut->old_text = qcow2_fixture_describe(cut->before);
+    cut->old_text = describe(cut->before);
     memory_file_reset_records(cut->file);
     memory_file_shuffle(cut->file, 3);
     change(cut->file, verb, "new");
     after = qcow2_fixture_content(cut->file);
-    cut->new_text = qcow2_fixture_describe(after);
+    cut->new_text = describe(after);
     ck_assert_str_ne(cut->old_text, cut->new_text);
     cut->records = memory_file_records(cut->file, &cut->count);
     return cut;
@@ -145,7 +200,7 @@ static size_t first_flush(const Cut *cut)
 /* Returns whether the image is in the new state. */
 static bool assert_old_or_new(const Cut *cut, const GByteArray *image)
 {
-    g_autofree char *text = qcow2_fixture_describe(image);
+    g_autofree char *text = describe(image);
     bool is_new = !strcmp(text, cut->new_text);
 
     qcow2_fixture_assert_sound(image);

@@ -165,7 +165,8 @@ static void assert_full(const GPtrArray *snapshots, GBytes *entry,
 {
     GError *error = NULL;
 
-    ck_assert_ptr_null(qcow2_snapshot_table_append(snapshots, entry, &error));
+    ck_assert_ptr_null(
+        qcow2_snapshot_table_append(snapshots, NULL, entry, &error));
     qcow2_fixture_assert_error(&error, SNAP_ERROR_NO_SPACE, text);
 }
 
@@ -178,7 +179,7 @@ START_TEST(most_snapshots)
 
     snapshot.entry = entry;
     snapshots = repeat(&snapshot, 65535);
-    table = qcow2_snapshot_table_append(snapshots, entry, NULL);
+    table = qcow2_snapshot_table_append(snapshots, NULL, entry, NULL);
     ck_assert_ptr_nonnull(table);
     ck_assert_uint_eq(table->len, 72 * 65535 + 66);
     g_ptr_array_add(snapshots, &snapshot);
@@ -197,7 +198,7 @@ START_TEST(longest_table)
 
     snapshot.entry = large;
     snapshots = repeat(&snapshot, 1023);
-    table = qcow2_snapshot_table_append(snapshots, large, NULL);
+    table = qcow2_snapshot_table_append(snapshots, NULL, large, NULL);
     ck_assert_ptr_nonnull(table);
     ck_assert_uint_eq(table->len, 64 << 20);
     ck_assert_uint_eq(qcow2_snapshot_table_bytes(snapshots), 1023 << 16);

@@ -313,7 +313,8 @@ START_TEST(new_id_is_one_more_than_the_largest)
         { cases[_i].ids[2], "c" },
     };
     Open open = open_named(entries, 3);
-    g_autofree char *id = qcow2_snapshot_new_id(qcow2_snapshots(open.image));
+    g_autofree char *id =
+        qcow2_snapshot_new_id(qcow2_snapshots(open.image), NULL);
 
     ck_assert_str_eq(id, cases[_i].next);
     open_clear(&open);
@@ -354,15 +355,16 @@ START_TEST(new_names)
     unsigned i;
 
     for (i = 0; i < G_N_ELEMENTS(cases); i++) {
-        bool allowed = qcow2_check_new_name(open.image, cases[i].name, &error);
+        bool allowed =
+            qcow2_check_new_name(open.image, cases[i].name, NULL, &error);
 
         ck_assert_int_eq(allowed, cases[i].code < 0);
         if (!allowed) {
             qcow2_fixture_assert_error(&error, cases[i].code, "snapshot");
         }
     }
-    ck_assert(qcow2_check_new_name(open.image, longest, &error));
-    ck_assert(!qcow2_check_new_name(open.image, longer, &error));
+    ck_assert(qcow2_check_new_name(open.image, longest, NULL, &error));
+    ck_assert(!qcow2_check_new_name(open.image, longer, NULL, &error));
     qcow2_fixture_assert_error(&error, SNAP_ERROR_INVALID, "255 bytes");
     open_clear(&open);
 }

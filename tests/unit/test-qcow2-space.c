@@ -179,7 +179,7 @@ static void coroutine_fn reserve_entry(void *opaque)
     Reserve *reserve = opaque;
     g_autoptr(Qcow2Image) image = qcow2_open(reserve->file, NULL);
     Qcow2SnapshotWriter *writer =
-        qcow2_snapshot_writer_begin(image, "new", &reserve->error);
+        qcow2_snapshot_writer_begin(image, "new", NULL, &reserve->error);
     unsigned i;
 
     ck_assert_ptr_nonnull(writer);

@@ -80,6 +80,18 @@ START_TEST(more_is_said)
 }
 END_TEST
 
+START_TEST(every_class_has_a_word)
+{
+    int code;
+
+    for (code = SNAP_ERROR_IO; code <= SNAP_ERROR_INTERRUPTED; code++) {
+        g_autoptr(GError) error = g_error_new(SNAP_ERROR, code, "text");
+
+        ck_assert_ptr_nonnull(snap_error_class(error));
+    }
+}
+END_TEST
+
 START_TEST(domain_is_our_own)
 {
     ck_assert_uint_ne(SNAP_ERROR, 0);
@@ -98,6 +110,7 @@ static Suite *snap_error_suite(void)
     tcase_add_test(tcase, percent_signs_are_not_formats_twice);
     tcase_add_test(tcase, nobody_wants_to_know);
     tcase_add_test(tcase, more_is_said);
+    tcase_add_test(tcase, every_class_has_a_word);
     tcase_add_test(tcase, domain_is_our_own);
     suite_add_tcase(suite, tcase);
     return suite;

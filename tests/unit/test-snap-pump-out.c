@@ -63,6 +63,7 @@ typedef struct PumpOut {
     bool closes_first;     /* the reader goes away before anything */
     bool leaves_on_error;  /* the reader goes away when a fetch fails */
     unsigned cancel_after; /* turns of the loop; 0: never */
+    bool stops_last;       /* before_last() fails */
 
     /* What came of it. */
     SnapPumpResult result;
@@ -125,7 +126,7 @@ static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
 }
 
 /* The last bytes are still here: neither read nor in the pipe. */
-static void before_last(void *opaque)
+static bool before_last(void *opaque, GError **errp)
 {
     PumpOut *test = opaque;
     int in_pipe = 0;
@@ -138,6 +139,10 @@ static void before_last(void *opaque)
         ck_assert_int_eq(ioctl(test->read_fd, FIONREAD, &in_pipe), 0);
         ck_assert_uint_le(test->read + in_pipe, test->passed);
     }
+    if (test->stops_last) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NO_SPACE, "stopped");
+    }
+    return !test->stops_last;
 }
 
 static void passed(void *opaque, const uint8_t *data, size_t bytes)
@@ -244,8 +249,8 @@ static void pump_out_run_to(PumpOut *test, const int fds[2])
     test->read_fd = fds[0];
     test->write_fd = fds[1];
     test->random = g_rand_new_with_seed(test->depth + test->stream_bytes);
-    test->pool = aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth,
-                                     NULL);
+    test->pool =
+        aio_buffer_pool_new(BUFFER_BYTES, test->depth, test->depth, NULL);
     if (test->write_fd >= 0) {
         test->to = pipe_end_new_writer(test->write_fd, NULL);
         ck_assert_ptr_nonnull(test->to);
@@ -460,6 +465,21 @@ START_TEST(reader_goes_away)
 }
 END_TEST
 
+/* Whoever stops the last bytes keeps them, and only them. */
+START_TEST(last_bytes_are_stopped)
+{
+    PumpOut *test = pump_out_new(depths[_i], 30 * BUFFER_BYTES);
+
+    test->stops_last = true;
+    pump_out_run(test);
+    ck_assert_int_eq(test->result, SNAP_PUMP_FAILED);
+    ck_assert(g_error_matches(test->error, SNAP_ERROR, SNAP_ERROR_NO_SPACE));
+    ck_assert_uint_eq(test->before_last_calls, 1);
+    ck_assert_uint_eq(test->passed, 29 * BUFFER_BYTES);
+    pump_out_free(test);
+}
+END_TEST
+
 START_TEST(reader_is_gone_from_the_start)
 {
     PumpOut *test = pump_out_new(depths[_i], 10);
@@ -570,6 +590,7 @@ static Suite *snap_pump_out_suite(void)
     tcase_add_loop_test(tcase, failure_to_fetch_before_the_reader_leaves, 1,
                         all);
     tcase_add_loop_test(tcase, reader_goes_away, 0, all);
+    tcase_add_loop_test(tcase, last_bytes_are_stopped, 0, all);
     tcase_add_loop_test(tcase, reader_is_gone_from_the_start, 0, all);
     tcase_add_loop_test(tcase, reader_of_a_socket_goes_away, 0, all);
     tcase_add_loop_test(tcase, cancelled_while_waiting, 0, all);

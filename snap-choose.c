@@ -1,0 +1,93 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * Which snapshot is meant by a command that changes or takes away one that
+ * exists. qemu-img allows names twice, and names that are another one's ID;
+ * what is lost by a wrong guess does not come back.
+ */
+#include "printable.h"
+#include "snap-error.h"
+#include "snap-internal.h"
+
+/* "1 (before-upgrade), 3 (before-upgrade)" */
+static char *list_candidates(const GPtrArray *candidates)
+{
+    GString *text = g_string_new(NULL);
+    guint i;
+
+    for (i = 0; i < candidates->len; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(candidates, i);
+        g_autofree char *id = printable(snapshot->id);
+        g_autofree char *name = printable(snapshot->name);
+
+        g_string_append_printf(text, "%s%s (%s)", i ? ", " : "", id, name);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static GPtrArray *find_candidates(const Qcow2Image *image, const char *name,
+                                  bool by_id)
+{
+    const GPtrArray *snapshots = qcow2_snapshots(image);
+    GPtrArray *candidates = g_ptr_array_new();
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if ((by_id && !strcmp(snapshot->id, name)) ||
+            !strcmp(snapshot->name, name)) {
+            g_ptr_array_add(candidates, snapshot);
+        }
+    }
+    return candidates;
+}
+
+static bool refuse_several(const GPtrArray *candidates, const char *name,
+                           const char *by, GError **errp)
+{
+    g_autofree char *text = list_candidates(candidates);
+
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                "'%s' may be any of these, by %s: %s", name, by, text);
+    return false;
+}
+
+const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
+                                     const Qcow2Image *image, GError **errp)
+{
+    g_autoptr(GPtrArray)
+        candidates = find_candidates(image, options->name, true);
+
+    if (candidates->len == 0) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
+                    "there is no snapshot '%s'", options->name);
+        return NULL;
+    }
+    if (candidates->len > 1) {
+        refuse_several(candidates, options->name, "ID or name", errp);
+        return NULL;
+    }
+    return g_ptr_array_index(candidates, 0);
+}
+
+bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
+                          const char *name, const Qcow2Snapshot **old,
+                          GError **errp)
+{
+    g_autoptr(GPtrArray) candidates = NULL;
+
+    *old = NULL;
+    if (!options->replace) {
+        return true;
+    }
+    candidates = find_candidates(image, name, false);
+    if (candidates->len > 1) {
+        return refuse_several(candidates, name, "name", errp);
+    }
+    if (candidates->len == 1) {
+        *old = g_ptr_array_index(candidates, 0);
+    }
+    return true;
+}
