@@ -8,6 +8,8 @@ BUILD ?= build
 PROGRAM ?= qemu-snap
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+INSTALL ?= install
 PACKAGES := glib-2.0 json-glib-1.0 liburing
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla \
@@ -37,6 +39,9 @@ UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c))
 UNIT_COMMON := $(patsubst %.c,$(BUILD)/%.o, \
 	$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
+BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/, measure reference-ring \
+	pipe-ways delayed-load make-stream)
+
 all: $(PROGRAM) ## build ./qemu-snap (the default)
 
 $(PROGRAM): $(OBJECTS) $(BUILD)/qemu-snap.o
@@ -54,6 +59,15 @@ $(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_COMMON) \
 		$(OBJECTS)
 	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) \
 		$(CHECK_LIBS)
+
+bench-programs: $(BENCH_PROGRAMS)
+
+$(BUILD)/tests/bench/delayed-load: $(BUILD)/tests/bench/delay-file.o $(OBJECTS)
+$(BUILD)/tests/bench/make-stream: $(BUILD)/tests/unit/stream-builder.o \
+	$(OBJECTS)
+$(BUILD)/tests/bench/make-stream: LIBS += $(CHECK_LIBS)
+$(BENCH_PROGRAMS): $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
+	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -93,9 +107,33 @@ check-valgrind: deps ## unit tests under valgrind, which must be installed
 		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full \
 		--errors-for-leak-kinds=definite'
 
-bench: deps ## save and load against dd and QEMU, one JSON record per case
-	@$(MAKE) --no-print-directory all
+bench-deps: deps ## install what measuring needs besides
+	@tests/install-deps.sh fio gnuplot-nox
+
+bench: bench-deps ## measure beside dd, fio and QEMU; a JSON record per case
+	@$(MAKE) --no-print-directory all bench-programs >&2
 	@tests/bench/bench.sh
+
+bench-report: bench-deps ## from records (RECORDS=file) to docs/performance.md
+	@$(MAKE) --no-print-directory all bench-programs >&2
+	@tests/bench/report.sh $(RECORDS)
+
+BIN_DIR = $(DESTDIR)$(PREFIX)/bin
+MAN_DIR = $(DESTDIR)$(PREFIX)/share/man/man1
+COMPLETION_DIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+DOC_DIR = $(DESTDIR)$(PREFIX)/share/doc/qemu-snap
+
+install: $(PROGRAM) ## install below PREFIX (/usr/local), in DESTDIR if given
+	$(INSTALL) -d $(BIN_DIR) $(MAN_DIR) $(COMPLETION_DIR) $(DOC_DIR)
+	$(INSTALL) -m 755 $(PROGRAM) $(BIN_DIR)/qemu-snap
+	$(INSTALL) -m 644 docs/qemu-snap.1 $(MAN_DIR)/qemu-snap.1
+	$(INSTALL) -m 644 completion/qemu-snap $(COMPLETION_DIR)/qemu-snap
+	$(INSTALL) -m 644 README.md LICENSE $(DOC_DIR)
+
+uninstall: ## remove what `make install' has put there
+	rm -f $(BIN_DIR)/qemu-snap $(MAN_DIR)/qemu-snap.1 \
+		$(COMPLETION_DIR)/qemu-snap $(DOC_DIR)/README.md $(DOC_DIR)/LICENSE
+	[ ! -d $(DOC_DIR) ] || rmdir $(DOC_DIR)
 
 format: ## apply .clang-format to all C files
 	clang-format -i $$(git ls-files '*.c' '*.h')
@@ -107,7 +145,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' \
 		$(MAKEFILE_LIST)
 
-.PHONY: all bench check check-behaviour check-long check-sanitizers check-unit \
-	check-valgrind clean demo deps format help unit-tests
+.PHONY: all bench bench-deps bench-programs bench-report check \
+	check-behaviour check-long check-sanitizers check-unit check-valgrind clean \
+	demo deps format help install uninstall unit-tests
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -3,12 +3,12 @@
 # SPDX-FileCopyrightText: The qemu-snap authors
 #
 # Installs what building and testing needs and is not there yet, on Debian and
-# its relatives. Does nothing, fast, when all is there. Elsewhere it prints the
-# list and fails.
+# its relatives, and the packages that are named as arguments. Does nothing,
+# fast, when all is there. Elsewhere it prints the list and fails.
 
 packages="gcc libc6-dev make binutils pkg-config
     libglib2.0-dev libjson-glib-dev libaio-dev liburing-dev check
-    qemu-utils qemu-system-x86 socat jq"
+    qemu-utils qemu-system-x86 socat jq $*"
 
 give_up()
 {

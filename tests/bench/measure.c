@@ -2,9 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Runs a command and writes into a file, as JSON, how long it took and how much
- * memory it had at its peak. The shell can tell neither with any precision,
- * and only a parent can ask for the peak of a process that has ended.
+ * Runs a command and writes into a file, as JSON, how long it took, how much
+ * time of a processor it used, and how much memory it had at its peak. The
+ * shell can tell none of that with any precision, and only a parent can ask
+ * for what a process that has ended had used.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +22,16 @@ static double now(void)
     return time.tv_sec + time.tv_nsec / 1e9;
 }
 
+static double seconds_of(struct timeval time)
+{
+    return time.tv_sec + time.tv_usec / 1e6;
+}
+
 int main(int argc, char **argv)
 {
     struct rusage usage;
     double start;
+    double seconds;
     int status;
     pid_t child;
     FILE *report;
@@ -44,12 +51,16 @@ int main(int argc, char **argv)
         perror("measure");
         return EXIT_FAILURE;
     }
+    seconds = now() - start;
     report = fopen(argv[1], "w");
     if (!report) {
         perror(argv[1]);
         return EXIT_FAILURE;
     }
-    fprintf(report, "{ \"seconds\": %.4f, \"peak_kib\": %ld }\n", now() - start,
+    fprintf(report,
+            "{ \"seconds\": %.5f, \"cpu_seconds\": %.4f, "
+            "\"peak_kib\": %ld }\n",
+            seconds, seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime),
             usage.ru_maxrss);
     if (fclose(report) != 0) {
         perror(argv[1]);
