@@ -8,7 +8,7 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-rounds=${ROUNDS:-10}
+rounds=${ROUNDS:-5}
 RANDOM=${SEED:-20212}
 
 # Many L2 tables, so that there is something to be in the middle of.

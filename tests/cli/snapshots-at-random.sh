@@ -10,7 +10,7 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-rounds=${ROUNDS:-15}
+rounds=${ROUNDS:-8}
 seed=${SEED:-$((10#$(date +%N)))}
 echo "SEED=$seed"
 RANDOM=$seed
