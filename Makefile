@@ -80,7 +80,7 @@ demo: deps ## save and restore a real guest, to watch
 	@$(MAKE) --no-print-directory all
 	@tests/demo.sh
 
-check: deps ## all tests, in about two minutes
+check: deps ## all tests, in under three minutes
 	@$(MAKE) --no-print-directory check-unit check-behaviour
 
 unit-tests: $(UNIT_TESTS)
