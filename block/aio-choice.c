@@ -11,7 +11,7 @@
  *
  * What a killed process has in flight is waited for before it is gone, with
  * threads and native AIO; not so with io_uring, whose requests keep the file
- * open for 20 to 90 ms more, and the image locked. Whoever kills us and waits
+ * open for 20 ms and more, and the image locked. Whoever kills us and waits
  * for our end must find the image free. So io_uring reads by an open file
  * description of its own, which has no locks. For a file that is written to
  * this is not possible, as the lock may not go before the last write: there

@@ -28,11 +28,14 @@
  */
 #define PAGE_CACHE_PROBE_DISTANCE ((int64_t)64 * 1024 * 1024)
 
-/* The number is the same on all architectures. */
-#ifdef SYS_cachestat
+/* Newer than the headers of some systems; the same where it is given here. */
+#if defined(SYS_cachestat)
 #define SYS_CACHESTAT SYS_cachestat
-#else
+#elif defined(__x86_64__) || defined(__aarch64__) || defined(__riscv) || \
+    defined(__s390x__) || defined(__powerpc64__)
 #define SYS_CACHESTAT 451
+#else
+#define SYS_CACHESTAT (-1) /* ENOSYS */
 #endif
 
 struct PageCache {
