@@ -36,8 +36,8 @@ carry_on()
 
     guest_start target -uuid $uuid -incoming defer
     set_capabilities target "$@"
-    qemu_qmp target migrate-incoming "$(jq -n -c \
-        --arg uri "exec:$SNAP_COMMAND load states.qcow2" '{ $uri }')" > /dev/null
+    qemu_qmp target migrate-incoming "{ \"uri\":
+        $(json_string "exec:$SNAP_COMMAND load states.qcow2") }" > /dev/null
     guest_proves_itself target
     qemu_quit target
     guest_carried_on source target
