@@ -27,13 +27,42 @@ typedef enum MigrationPhase {
 
 typedef struct MigrationBlock {
     char *name;
-    uint64_t bytes; /* used length */
+    uint64_t bytes;  /* used length */
+    unsigned number; /* its place in the list of blocks */
 } MigrationBlock;
+
+/* What a stream holds of a page. */
+typedef enum MigrationPageKind {
+    MIGRATION_PAGE_DATA,     /* all of it */
+    MIGRATION_PAGE_FILL,     /* one byte, which fills it: 0 nearly always */
+    MIGRATION_PAGE_XBZRLE,   /* how it differs from what it was before */
+    MIGRATION_PAGE_DEFLATED, /* all of it, packed by zlib */
+} MigrationPageKind;
+
+/*
+ * Pages of one block that follow one another in the block as in the stream.
+ * What comes later in the stream replaces what came before.
+ */
+typedef struct MigrationPages {
+    const MigrationBlock *block;
+    uint32_t page_size; /* bytes; 0: not known yet */
+    MigrationPageKind kind;
+    uint8_t fill;    /* FILL: the byte */
+    uint64_t start;  /* of the first page in its block, bytes */
+    uint64_t count;  /* pages; 1 unless kind is DATA or FILL */
+    uint64_t offset; /* of what the stream holds of the first one, bytes */
+    uint32_t bytes;  /* that it holds of each: of DATA the page size */
+    uint32_t stride; /* bytes of the stream from one page to the next */
+} MigrationPages;
+
+/* @pages is gone when this returns. Never yields. */
+typedef void MigrationPagesFunc(const MigrationPages *pages, void *opaque);
 
 /* What was learnt on the way. Owned by the reader; grows while feeding. */
 typedef struct MigrationInfo {
     char *machine;      /* NULL: the stream has no configuration section */
     uint32_t page_size; /* bytes; 0: not known yet */
+    bool mapped_ram;    /* pages are not records, but at places of their own */
     bool return_path;   /* the source waits for an answer (SHUT) */
     /*
      * Where the commands are that only such a source has use for: bytes of the
@@ -52,6 +81,13 @@ typedef struct MigrationInfo {
 
 MigrationReader *migration_reader_new(void);
 void migration_reader_free(MigrationReader *reader);
+
+/*
+ * From now on tell @func of all pages in the order of the stream, of a large
+ * one before all of it has passed. Pages of mapped RAM are not told.
+ */
+void migration_reader_tell_pages(MigrationReader *reader,
+                                 MigrationPagesFunc *func, void *opaque);
 
 /*
  * Take the next @bytes of the stream. Returns false and fills @errp (STREAM,

@@ -112,6 +112,7 @@ static void block_add(MigrationReader *reader, StreamName name, uint64_t bytes)
 
     block->name = g_strndup(name.text, name.bytes);
     block->bytes = bytes;
+    block->number = reader->info.blocks->len;
     g_ptr_array_add(reader->info.blocks, block);
     g_hash_table_insert(reader->ram.by_name, block->name, block);
     reader->ram.multiples |= bytes;

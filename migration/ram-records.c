@@ -4,7 +4,8 @@
  *
  * Parses the records of section `ram', by far the most of a stream. Pages are
  * passed over. The two records that make up nearly all of it, a page and a
- * zero page of the same block as before, are recognised by one comparison.
+ * zero page of the same block as before, are recognised by one comparison, in
+ * runs.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -123,7 +124,7 @@ static StepResult ram_payload_take(const MigrationReader *reader,
     switch (record->kind) {
     case RAM_RECORD_ZERO:
         record->payload = 0;
-        return stream_cursor_u8(cursor, &byte) ? STEP_DONE : STEP_MORE;
+        return stream_cursor_u8(cursor, &record->fill) ? STEP_DONE : STEP_MORE;
     case RAM_RECORD_XBZRLE:
         if (!stream_cursor_u8(cursor, &byte) ||
             !stream_cursor_be16(cursor, &packed)) {
@@ -182,18 +183,58 @@ StepResult ram_record_take(const MigrationReader *reader, StreamCursor *cursor,
     return ram_payload_take(reader, cursor, page_size, record, errp);
 }
 
+static MigrationPageKind ram_page_kind(const RamRecord *record)
+{
+    switch (record->kind) {
+    case RAM_RECORD_ZERO:
+        return MIGRATION_PAGE_FILL;
+    case RAM_RECORD_XBZRLE:
+        return MIGRATION_PAGE_XBZRLE;
+    case RAM_RECORD_COMPRESS_PAGE:
+        return MIGRATION_PAGE_DEFLATED;
+    default:
+        return MIGRATION_PAGE_DATA;
+    }
+}
+
+static void ram_pages_passed(MigrationReader *reader,
+                             const MigrationPages *pages)
+{
+    if (pages->kind == MIGRATION_PAGE_FILL) {
+        reader->info.zero_pages += pages->count;
+    } else {
+        reader->info.data_pages += pages->count;
+    }
+    if (reader->tell_pages) {
+        reader->tell_pages(pages, reader->tell_opaque);
+    }
+}
+
+/* @cursor is behind what says how long the payload is. */
 static StepResult ram_page_passed(MigrationReader *reader, StreamCursor *cursor,
                                   const RamRecord *record)
 {
     RamState *ram = &reader->ram;
+    MigrationPages pages = {
+        .block = record->block,
+        .page_size = reader->info.page_size,
+        .kind = ram_page_kind(record),
+        .fill = record->fill,
+        .start = record->offset,
+        .count = 1,
+        .offset = reader->position + cursor->pos,
+        .bytes = record->payload,
+    };
 
+    /* The byte that fills a page is taken with the head. */
+    if (pages.kind == MIGRATION_PAGE_FILL) {
+        pages.offset--;
+        pages.bytes = 1;
+    }
+    pages.stride = sizeof(uint64_t) + pages.bytes;
     ram->block = record->block;
     ram->multiples |= record->offset;
-    if (record->kind == RAM_RECORD_ZERO) {
-        reader->info.zero_pages++;
-    } else {
-        reader->info.data_pages++;
-    }
+    ram_pages_passed(reader, &pages);
     return reader_skip(reader, cursor, record->payload);
 }
 
@@ -233,37 +274,71 @@ static StepResult ram_record_parse(MigrationReader *reader,
 }
 
 /*
+ * How many records like the one at @data, each with the page behind that of
+ * the one before, there are in @bytes? @max at most.
+ */
+static uint64_t ram_count_run(const uint8_t *data, size_t bytes,
+                              const MigrationPages *pages, uint64_t max)
+{
+    uint64_t word = load_be64(data);
+    uint64_t count = 1;
+
+    max = MIN(max, bytes / pages->stride);
+    while (count < max) {
+        const uint8_t *next = data + count * pages->stride;
+
+        if (load_be64(next) != word + count * pages->page_size ||
+            (pages->kind == MIGRATION_PAGE_FILL &&
+             next[sizeof(word)] != pages->fill)) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
+/*
  * Pass over pages and zero pages that continue the current block and lie in
  * the buffer with all their bytes; leave @cursor at the first other thing.
  */
 static void ram_pass_run(MigrationReader *reader, StreamCursor *cursor)
 {
-    const uint64_t page_size = reader->info.page_size;
+    const uint32_t page_size = reader->info.page_size;
     const uint64_t mask = page_size - 1;
-    const uint64_t block_bytes = reader->ram.block->bytes;
     const uint8_t *data = cursor->data + cursor->pos;
     const uint8_t *end = cursor->data + cursor->bytes;
-    uint64_t pages = 0, zero_pages = 0;
+    MigrationPages pages = {
+        .block = reader->ram.block,
+        .page_size = page_size,
+    };
 
     while ((size_t)(end - data) >= sizeof(uint64_t) + 1) {
         uint64_t word = load_be64(data);
 
-        if ((word & ~mask) >= block_bytes) {
+        pages.start = word & ~mask;
+        if (pages.start >= pages.block->bytes) {
             break;
         }
         if ((word & mask) == (RAM_RECORD_PAGE | RAM_RECORD_CONTINUE) &&
             (size_t)(end - data) >= sizeof(word) + page_size) {
-            data += sizeof(word) + page_size;
-            pages++;
+            pages.kind = MIGRATION_PAGE_DATA;
+            pages.bytes = page_size;
+            pages.fill = 0;
         } else if ((word & mask) == (RAM_RECORD_ZERO | RAM_RECORD_CONTINUE)) {
-            data += sizeof(word) + 1;
-            zero_pages++;
+            pages.kind = MIGRATION_PAGE_FILL;
+            pages.bytes = 1;
+            pages.fill = data[sizeof(word)];
         } else {
             break;
         }
+        pages.stride = sizeof(word) + pages.bytes;
+        pages.offset = reader->position + (data - cursor->data) + sizeof(word);
+        pages.count =
+            ram_count_run(data, end - data, &pages,
+                          (pages.block->bytes - pages.start) / page_size);
+        ram_pages_passed(reader, &pages);
+        data += pages.count * pages.stride;
     }
-    reader->info.data_pages += pages;
-    reader->info.zero_pages += zero_pages;
     cursor->pos = data - cursor->data;
 }
 

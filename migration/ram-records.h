@@ -30,6 +30,7 @@ typedef struct RamRecord {
     const MigrationBlock *block; /* of a page; else the one of before */
     uint64_t offset;             /* in the block; MEM_SIZE: the total */
     uint64_t payload;            /* bytes behind what has been taken */
+    uint8_t fill;                /* ZERO: the byte, which has been taken */
 } RamRecord;
 
 /*

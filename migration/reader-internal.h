@@ -130,6 +130,9 @@ struct MigrationReader {
 
     bool input_ended; /* no more bytes will come */
 
+    MigrationPagesFunc *tell_pages; /* NULL: nobody wants to know */
+    void *tell_opaque;
+
     StepFunc *step;
     const char *place; /* where @step is in the stream, for messages */
     uint64_t skip;     /* payload to pass over before @step */

@@ -181,6 +181,13 @@ void migration_reader_free(MigrationReader *reader)
     g_free(reader);
 }
 
+void migration_reader_tell_pages(MigrationReader *reader,
+                                 MigrationPagesFunc *func, void *opaque)
+{
+    reader->tell_pages = func;
+    reader->tell_opaque = opaque;
+}
+
 static bool reader_stopped(const MigrationReader *reader)
 {
     return reader->error != NULL || reader->phase == MIGRATION_PHASE_COMPLETE;
