@@ -1,0 +1,61 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * Where in a migration stream the last content of each page of RAM is. A guest
+ * that ran while it was saved has written many pages more than once; the last
+ * one counts. Neighbours in the block and in the stream are one run, so that
+ * most guests need some thousands of them.
+ */
+#ifndef PAGE_MAP_H
+#define PAGE_MAP_H
+
+#include "migration-reader.h"
+
+typedef struct PageMap PageMap;
+
+/* Pages of one block that follow one another in the block as in the stream. */
+typedef struct PageRun {
+    uint64_t offset; /* DATA, packed: of the first one's in the stream, bytes */
+    uint32_t first;  /* page of its block */
+    uint32_t count;  /* pages, at least 1; packed: 1 */
+    uint32_t bytes;  /* DATA, packed: that the stream holds of each */
+    uint8_t kind;    /* MigrationPageKind */
+    uint8_t fill;    /* FILL: the byte */
+} PageRun;
+
+/* Pages of a block by what the stream holds of them; each counts once. */
+typedef struct PageCounts {
+    uint64_t data;   /* whole, packed, or how they differ */
+    uint64_t zero;   /* filled with 0 */
+    uint64_t filled; /* filled with another byte */
+    uint64_t absent; /* not in the stream */
+} PageCounts;
+
+PageMap *page_map_new(void);
+void page_map_free(PageMap *map);
+
+/*
+ * Take what a reader tells; it replaces what was told before of these pages.
+ * @map is a PageMap. When there are more runs than are kept, all is forgotten.
+ */
+void page_map_add(const MigrationPages *pages, void *map);
+
+/*
+ * All has been told; @page_size is what the reader knows in the end, in bytes.
+ * False: it is 0 while there are pages, or there were too many runs; nothing
+ * may be asked then.
+ */
+bool page_map_finish(PageMap *map, uint32_t page_size);
+
+/*
+ * The runs of @block by page, none with a page of another one: of PageRun,
+ * owned by the map. NULL: no page of it is in the stream.
+ */
+const GArray *page_map_runs(const PageMap *map, const MigrationBlock *block);
+
+PageCounts page_map_count(const PageMap *map, const MigrationBlock *block);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PageMap, page_map_free)
+
+#endif /* PAGE_MAP_H */
