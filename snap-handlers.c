@@ -250,6 +250,8 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
 {
     const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
     g_autoptr(MigrationReader) reader = migration_reader_new();
+    const MigrationInfo *info = migration_reader_info(reader);
+    g_autoptr(PageMap) pages = page_map_new();
     g_autoptr(Progress) progress = NULL;
     SnapStreaming streaming = {
         .file = image->file,
@@ -265,6 +267,7 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     }
     progress = progress_new(options->progress, snapshot->vm_state_size);
     streaming.progress = progress;
+    migration_reader_tell_pages(reader, page_map_add, pages);
     if (snap_stream_out(&streaming, errp) != SNAP_PUMP_DONE) {
         g_clear_error(&streaming.stream_error);
         return false;
@@ -276,10 +279,13 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     if (!migration_reader_finish(reader, errp)) {
         return false;
     }
+    if (info->mapped_ram || !page_map_finish(pages, info->page_size)) {
+        g_clear_pointer(&pages, page_map_free);
+    }
     if (options->json) {
-        snap_print_state_json(snapshot, migration_reader_info(reader));
+        snap_print_state_json(snapshot, info, pages);
     } else {
-        snap_print_state(snapshot, migration_reader_info(reader));
+        snap_print_state(snapshot, info, pages);
     }
     return true;
 }

@@ -8,7 +8,7 @@
 #ifndef SNAP_INTERNAL_H
 #define SNAP_INTERNAL_H
 
-#include "migration-reader.h"
+#include "page-map.h"
 #include "qcow2-check.h"
 #include "qcow2-snapshots.h"
 #include "snap-io.h"
@@ -126,8 +126,10 @@ void snap_print_image_json(const SnapOptions *options, const SnapImage *image,
                            const Qcow2StaleVmstate *stale);
 void snap_print_check_json(const SnapOptions *options,
                            const Qcow2CheckResult *result);
-void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info);
+/* @pages NULL: where pages are is not known. */
+void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info,
+                      const PageMap *pages);
 void snap_print_state_json(const Qcow2Snapshot *snapshot,
-                           const MigrationInfo *info);
+                           const MigrationInfo *info, const PageMap *pages);
 
 #endif /* SNAP_INTERNAL_H */

@@ -332,12 +332,51 @@ void snap_print_check_json(const SnapOptions *options,
     print_json(json);
 }
 
-void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info)
+/* Pages that were written again while the stream was: they are there twice. */
+static uint64_t count_repeated(const MigrationInfo *info, const PageMap *pages)
+{
+    uint64_t different = 0;
+    guint i;
+
+    for (i = 0; i < info->blocks->len; i++) {
+        PageCounts counts = page_map_count(pages, info->blocks->pdata[i]);
+
+        different += counts.data + counts.zero + counts.filled;
+    }
+    return info->data_pages + info->zero_pages - different;
+}
+
+static void print_blocks(const MigrationInfo *info, const PageMap *pages)
+{
+    guint i;
+
+    printf("%-32s %9s", "RAM blocks:", "size");
+    if (pages) {
+        printf(" %10s %10s %8s %10s", "data", "zero", "filled", "absent");
+    }
+    printf("\n");
+    for (i = 0; i < info->blocks->len; i++) {
+        const MigrationBlock *block = g_ptr_array_index(info->blocks, i);
+        g_autofree char *name = printable(block->name);
+        g_autofree char *size = size_format(block->bytes);
+
+        printf("    %-28s %9s", name, size);
+        if (pages) {
+            PageCounts counts = page_map_count(pages, block);
+
+            printf(" %10" PRIu64 " %10" PRIu64 " %8" PRIu64 " %10" PRIu64,
+                   counts.data, counts.zero, counts.filled, counts.absent);
+        }
+        printf("\n");
+    }
+}
+
+void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info,
+                      const PageMap *pages)
 {
     g_autofree char *id = printable(snapshot->id);
     g_autofree char *name = printable(snapshot->name);
     g_autofree char *size = size_format(info->stream_bytes);
-    guint i;
 
     printf("snapshot: %s (ID %s)\n", name, id);
     printf("stream size: %s (%" PRIu64 " bytes)\n", size, info->stream_bytes);
@@ -351,18 +390,15 @@ void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info)
     }
     printf("data pages: %" PRIu64 "\n", info->data_pages);
     printf("zero pages: %" PRIu64 "\n", info->zero_pages);
-    printf("device sections: %u\n", info->devices);
-    printf("RAM blocks:\n");
-    for (i = 0; i < info->blocks->len; i++) {
-        const MigrationBlock *block = g_ptr_array_index(info->blocks, i);
-        g_autofree char *block_name = printable(block->name);
-        g_autofree char *block_size = size_format(block->bytes);
-
-        printf("    %-32s %9s\n", block_name, block_size);
+    if (pages) {
+        printf("repeated pages: %" PRIu64 "\n", count_repeated(info, pages));
     }
+    printf("device sections: %u\n", info->devices);
+    print_blocks(info, pages);
 }
 
-static void add_blocks(JsonBuilder *json, const GPtrArray *blocks)
+static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
+                       const PageMap *pages)
 {
     guint i;
 
@@ -374,13 +410,21 @@ static void add_blocks(JsonBuilder *json, const GPtrArray *blocks)
         json_builder_begin_object(json);
         add_string(json, "name", block->name);
         add_number(json, "size", block->bytes);
+        if (pages) {
+            PageCounts counts = page_map_count(pages, block);
+
+            add_number(json, "data-pages", counts.data);
+            add_number(json, "zero-pages", counts.zero);
+            add_number(json, "filled-pages", counts.filled);
+            add_number(json, "absent-pages", counts.absent);
+        }
         json_builder_end_object(json);
     }
     json_builder_end_array(json);
 }
 
 void snap_print_state_json(const Qcow2Snapshot *snapshot,
-                           const MigrationInfo *info)
+                           const MigrationInfo *info, const PageMap *pages)
 {
     g_autoptr(JsonBuilder) json = begin_json();
 
@@ -395,7 +439,10 @@ void snap_print_state_json(const Qcow2Snapshot *snapshot,
     }
     add_number(json, "data-pages", info->data_pages);
     add_number(json, "zero-pages", info->zero_pages);
+    if (pages) {
+        add_number(json, "repeated-pages", count_repeated(info, pages));
+    }
     add_number(json, "device-sections", info->devices);
-    add_blocks(json, info->blocks);
+    add_blocks(json, info->blocks, pages);
     print_json(json);
 }

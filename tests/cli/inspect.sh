@@ -36,6 +36,17 @@ jq -e --argjson size "$(stat -L -c %s stream)" '
     any(.["ram-blocks"][]; .name == "pc.ram" and .size == 16 * 1024 * 1024)
     ' out > /dev/null || fail "not our guest: $(cat out)"
 expect_status 0 qemu_snap inspect -n 2 disk.qcow2
-grep -q '^ *pc.ram  *16 MiB$' out || fail "no RAM: $(cat out)"
+grep -q '^ *pc.ram  *16 MiB ' out || fail "no RAM: $(cat out)"
+
+# Each page of RAM once, and all that the stream has.
+qemu_snap inspect -n second --output=json disk.qcow2 > out
+jq -e '.["repeated-pages"] + ([.["ram-blocks"][] |
+        .["data-pages"] + .["zero-pages"] + .["filled-pages"]] | add) ==
+        .["data-pages"] + .["zero-pages"] and
+    all(.["ram-blocks"][]; .size == 4096 * (.["data-pages"] +
+        .["zero-pages"] + .["filled-pages"] + .["absent-pages"])) and
+    any(.["ram-blocks"][]; .name == "pc.ram" and .["data-pages"] > 2048 and
+        .["zero-pages"] > 1000 and .["absent-pages"] == 0)
+    ' out > /dev/null || fail "pages do not add up: $(cat out)"
 
 expect_refusal disk.qcow2 'nosuch' qemu_snap inspect -n nosuch disk.qcow2
