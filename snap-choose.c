@@ -2,15 +2,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Which snapshot is meant by a command that changes or takes away one that
- * exists. qemu-img allows names twice, and names that are another one's ID;
- * what is lost by a wrong guess does not come back.
+ * Which snapshot is meant by a command that needs one that exists. qemu-img
+ * allows names twice, and names that are another one's ID, which QEMU prefers
+ * in some commands and not in others. So nothing is guessed: the wrong machine
+ * would run, and what is lost by a wrong change does not come back.
  */
 #include "printable.h"
 #include "snap-error.h"
 #include "snap-internal.h"
 
-/* "1 (before-upgrade), 3 (before-upgrade)" */
+/* "1 (before-upgrade), 3 (after)" */
 static char *list_candidates(const GPtrArray *candidates)
 {
     GString *text = g_string_new(NULL);
@@ -49,7 +50,7 @@ static bool refuse_several(const GPtrArray *candidates, const char *name,
 {
     g_autofree char *text = list_candidates(candidates);
 
-    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_AMBIGUOUS,
                 "'%s' may be any of these, by %s: %s", name, by, text);
     return false;
 }
@@ -70,6 +71,42 @@ const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
         return NULL;
     }
     return g_ptr_array_index(candidates, 0);
+}
+
+static const Qcow2Snapshot *choose_only(const Qcow2Image *image, GError **errp)
+{
+    const GPtrArray *snapshots = qcow2_snapshots(image);
+    g_autoptr(GPtrArray) candidates = g_ptr_array_new();
+    guint i;
+
+    for (i = 0; i < snapshots->len; i++) {
+        Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        if (snapshot->vm_state_size) {
+            g_ptr_array_add(candidates, snapshot);
+        }
+    }
+    if (candidates->len == 0) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
+                    "no snapshot holds VM state");
+        return NULL;
+    }
+    if (candidates->len > 1) {
+        g_autofree char *text = list_candidates(candidates);
+
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_AMBIGUOUS,
+                    "several snapshots hold VM state, choose one with -n: %s",
+                    text);
+        return NULL;
+    }
+    return g_ptr_array_index(candidates, 0);
+}
+
+const Qcow2Snapshot *snap_choose(const SnapOptions *options,
+                                 const Qcow2Image *image, GError **errp)
+{
+    return options->name ? snap_choose_one(options, image, errp)
+                         : choose_only(image, errp);
 }
 
 bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,

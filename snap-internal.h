@@ -72,22 +72,22 @@ void snap_image_close(SnapImage *image);
 void snap_warn_about_bitmaps(const SnapImage *image, SnapResult *result);
 
 /*
- * The snapshot that -n names; without -n the only one with VM state. NULL and
- * @errp (NOT_FOUND, INVALID: there are several; they are listed).
+ * As snap_choose_one(); without -n, the only snapshot with VM state. NULL and
+ * @errp (NOT_FOUND, AMBIGUOUS).
  */
 const Qcow2Snapshot *snap_choose(const SnapOptions *options,
                                  const Qcow2Image *image, GError **errp);
 
 /*
  * The one snapshot that can be meant by -n, by ID or name. NULL and @errp
- * (NOT_FOUND, INVALID: it may be several; they are listed).
+ * (NOT_FOUND, AMBIGUOUS: it may be several; they are listed).
  */
 const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
                                      const Qcow2Image *image, GError **errp);
 
 /*
  * With --replace, *@old is the snapshot that is called @name; else, and if
- * there is none, it is NULL. Fills @errp (INVALID: there are several).
+ * there is none, it is NULL. Fills @errp (AMBIGUOUS: there are several).
  */
 bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
                           const char *name, const Qcow2Snapshot **old,

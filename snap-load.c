@@ -100,13 +100,8 @@ static bool judge(const SnapOptions *options, SnapStreaming *streaming,
 static const Qcow2Snapshot *choose(const SnapOptions *options,
                                    const Qcow2Image *image, GError **errp)
 {
-    if (!qcow2_check_readable(image, errp)) {
-        return NULL;
-    }
-    /* A wrong guess costs the present content of a disk. */
-    return options->apply && options->name
-               ? snap_choose_one(options, image, errp)
-               : snap_choose(options, image, errp);
+    return qcow2_check_readable(image, errp) ? snap_choose(options, image, errp)
+                                             : NULL;
 }
 
 static bool coroutine_fn prepare_disks(Load *load,

@@ -22,6 +22,7 @@ typedef enum SnapError {
     SNAP_ERROR_DAMAGED,     /* the image contradicts its format */
     SNAP_ERROR_UNSUPPORTED, /* valid, but not handled by this program */
     SNAP_ERROR_NOT_FOUND,   /* no such file or snapshot */
+    SNAP_ERROR_AMBIGUOUS,   /* it may be any of several snapshots */
     SNAP_ERROR_EXISTS,      /* the name is taken */
     SNAP_ERROR_INVALID,     /* a request that cannot be meant */
     SNAP_ERROR_STREAM,      /* the migration stream is not complete or wrong */

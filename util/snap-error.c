@@ -53,6 +53,7 @@ const char *snap_error_class(const GError *error)
         [SNAP_ERROR_DAMAGED] = "damaged",
         [SNAP_ERROR_UNSUPPORTED] = "unsupported",
         [SNAP_ERROR_NOT_FOUND] = "not-found",
+        [SNAP_ERROR_AMBIGUOUS] = "ambiguous",
         [SNAP_ERROR_EXISTS] = "exists",
         [SNAP_ERROR_INVALID] = "invalid",
         [SNAP_ERROR_STREAM] = "stream",
