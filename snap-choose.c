@@ -27,47 +27,80 @@ static char *list_candidates(const GPtrArray *candidates)
     return g_string_free(text, FALSE);
 }
 
-static GPtrArray *find_candidates(const Qcow2Image *image, const char *name,
-                                  bool by_id)
+static bool is_meant(const Qcow2Snapshot *snapshot, const char *text,
+                     SnapReading reading)
 {
-    const GPtrArray *snapshots = qcow2_snapshots(image);
+    return (reading != SNAP_READ_NAME && !strcmp(snapshot->id, text)) ||
+           (reading != SNAP_READ_ID && !strcmp(snapshot->name, text));
+}
+
+static GPtrArray *find_candidates(const GPtrArray *snapshots, const char *text,
+                                  SnapReading reading)
+{
     GPtrArray *candidates = g_ptr_array_new();
     guint i;
 
     for (i = 0; i < snapshots->len; i++) {
         Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
 
-        if ((by_id && !strcmp(snapshot->id, name)) ||
-            !strcmp(snapshot->name, name)) {
+        if (is_meant(snapshot, text, reading)) {
             g_ptr_array_add(candidates, snapshot);
         }
     }
     return candidates;
 }
 
-static bool refuse_several(const GPtrArray *candidates, const char *name,
-                           const char *by, GError **errp)
+/* @hint: what would be unique, with ", " in front. */
+static void refuse_several(const GPtrArray *candidates, const char *text,
+                           const char *hint, GError **errp)
 {
-    g_autofree char *text = list_candidates(candidates);
+    g_autofree char *list = list_candidates(candidates);
 
     g_set_error(errp, SNAP_ERROR, SNAP_ERROR_AMBIGUOUS,
-                "'%s' may be any of these, by %s: %s", name, by, text);
-    return false;
+                "'%s' may be any of these%s: %s", text, hint, list);
+}
+
+static void refuse_none(const char *text, SnapReading reading, GError **errp)
+{
+    static const char *const words[] = {
+        [SNAP_READ_EITHER] = "there is no snapshot",
+        [SNAP_READ_ID] = "there is no snapshot with ID",
+        [SNAP_READ_NAME] = "there is no snapshot called",
+    };
+
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND, "%s '%s'",
+                words[reading], text);
+}
+
+/* IDs are unique, unless the image is damaged. */
+static const char *hint_for(const GPtrArray *candidates, const char *text,
+                            SnapReading reading)
+{
+    g_autoptr(GPtrArray)
+        named = find_candidates(candidates, text, SNAP_READ_NAME);
+
+    if (reading == SNAP_READ_ID) {
+        return "";
+    }
+    return named->len == 1 ? ", choose one with --id or --name"
+                           : ", choose one with --id";
 }
 
 const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
                                      const Qcow2Image *image, GError **errp)
 {
+    const char *text = options->name;
+    SnapReading reading = options->reading;
     g_autoptr(GPtrArray)
-        candidates = find_candidates(image, options->name, true);
+        candidates = find_candidates(qcow2_snapshots(image), text, reading);
 
     if (candidates->len == 0) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
-                    "there is no snapshot '%s'", options->name);
+        refuse_none(text, reading, errp);
         return NULL;
     }
     if (candidates->len > 1) {
-        refuse_several(candidates, options->name, "ID or name", errp);
+        refuse_several(candidates, text, hint_for(candidates, text, reading),
+                       errp);
         return NULL;
     }
     return g_ptr_array_index(candidates, 0);
@@ -119,9 +152,10 @@ bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
     if (!options->replace) {
         return true;
     }
-    candidates = find_candidates(image, name, false);
+    candidates = find_candidates(qcow2_snapshots(image), name, SNAP_READ_NAME);
     if (candidates->len > 1) {
-        return refuse_several(candidates, name, "name", errp);
+        refuse_several(candidates, name, "", errp);
+        return false;
     }
     if (candidates->len == 1) {
         *old = g_ptr_array_index(candidates, 0);

@@ -106,7 +106,7 @@ static bool is_used(const GPtrArray *used, const char *name)
     for (i = 0; i < used->len; i++) {
         const SnapOption *option = g_ptr_array_index(used, i);
 
-        if (!strcmp(option->name, name)) {
+        if (!g_strcmp0(option->name, name)) {
             return true;
         }
     }
@@ -122,9 +122,28 @@ static bool check_options(const GPtrArray *used, const char *command,
         const SnapOption *option = g_ptr_array_index(used, i);
 
         if (!snap_option_is_for(option, command)) {
-            return invalid(errp, "%s does not take --%s", command,
-                           option->name);
+            g_autofree char *word =
+                option->name ? g_strdup_printf("--%s", option->name)
+                             : g_strdup_printf("-%c", option->letter);
+
+            return invalid(errp, "%s does not take %s", command, word);
         }
+    }
+    return true;
+}
+
+/* --name and --id without an argument tell how to read that of -n. */
+static bool check_reading(const GPtrArray *used, const SnapOptions *options,
+                          GError **errp)
+{
+    const char *option = is_used(used, "id") ? "id" : "name";
+
+    if (is_used(used, "id") && is_used(used, "name")) {
+        return invalid(errp, "--id and --name exclude each other");
+    }
+    if (is_used(used, option) && !options->name) {
+        return invalid(errp, "--%s needs -n as well, or an argument: --%s=%s",
+                       option, option, !strcmp(option, "id") ? "ID" : "NAME");
     }
     return true;
 }
@@ -195,6 +214,8 @@ bool snap_parse_command_line(int argc, char **argv, SnapOptions *options,
         return invalid(errp, "%s: its options must stand behind it",
                        options->command);
     }
-    return parse_image(operands + 1, options, errp) &&
+    /* Before an argument that is missing there is taken for an image. */
+    return check_reading(used, options, errp) &&
+           parse_image(operands + 1, options, errp) &&
            check_options(used, options->command, errp);
 }

@@ -50,6 +50,20 @@ static bool parse_name(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+static bool parse_by_name(const char *text, SnapOptions *options, GError **errp)
+{
+    options->name = text ? text : options->name;
+    options->reading = SNAP_READ_NAME;
+    return true;
+}
+
+static bool parse_by_id(const char *text, SnapOptions *options, GError **errp)
+{
+    options->name = text ? text : options->name;
+    options->reading = SNAP_READ_ID;
+    return true;
+}
+
 static bool parse_new_name(const char *text, SnapOptions *options,
                            GError **errp)
 {
@@ -237,9 +251,12 @@ static bool parse_output(const char *text, SnapOptions *options, GError **errp)
 }
 
 const SnapOption snap_options[] = {
-    { "name", 'n', "NAME", false,
-      "save load inspect create delete apply rename",
+    { NULL, 'n', "NAME", false, "save load inspect create delete apply rename",
       "the snapshot's name (of one that exists: name or ID)", parse_name },
+    { "name", 0, "NAME", true, "save load inspect create delete apply rename",
+      "what -n says, or NAME, is a name and not an ID", parse_by_name },
+    { "id", 0, "ID", true, "load inspect delete apply rename",
+      "what -n says, or ID, is an ID and not a name", parse_by_id },
     { "to", 0, "NEW", false, "rename", "its new name", parse_new_name },
     { "replace", 0, NULL, false, "save create",
       "a snapshot that has the name goes in the same moment", parse_replace },

@@ -38,7 +38,7 @@ static void append_wrapped(GString *help, size_t column, const char *text)
     g_string_append_c(help, '\n');
 }
 
-/* "  -n, --name=NAME", "  -a NAME" */
+/* "  -s, --size=SIZE", "  -n NAME" */
 static char *option_words(const SnapOption *option)
 {
     GString *words = g_string_new("      ");

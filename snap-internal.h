@@ -79,8 +79,8 @@ const Qcow2Snapshot *snap_choose(const SnapOptions *options,
                                  const Qcow2Image *image, GError **errp);
 
 /*
- * The one snapshot that can be meant by -n, by ID or name. NULL and @errp
- * (NOT_FOUND, AMBIGUOUS: it may be several; they are listed).
+ * The one snapshot that can be meant by -n, read as the options say. NULL and
+ * @errp (NOT_FOUND, AMBIGUOUS: it may be several; they are listed).
  */
 const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
                                      const Qcow2Image *image, GError **errp);

@@ -10,11 +10,19 @@
 #include "host-file.h"
 #include "qcow2-check.h"
 
+/* What -n says of a snapshot that exists. */
+typedef enum SnapReading {
+    SNAP_READ_EITHER, /* its ID or its name */
+    SNAP_READ_ID,
+    SNAP_READ_NAME,
+} SnapReading;
+
 typedef struct SnapOptions {
     const char *command;  /* a name of snap-commands.c: "save", "load", ... */
     char **words;         /* snapshot: its own command line; else NULL */
     const char *image;    /* file name; snapshot: NULL */
     const char *name;     /* -n: name or ID of a snapshot; NULL: not given */
+    SnapReading reading;  /* --id, --name: what that is */
     const char *new_name; /* --to; NULL: not given */
     bool replace;         /* --replace: a snapshot of that name goes */
     bool no_discard;      /* --no-discard: freed clusters keep their space */

@@ -69,6 +69,7 @@ offers '' list nothing
 
 offers 'one' load disk.qcow2 -n o
 offers 'one' load disk.qcow2 --name = o
+offers '2' load disk.qcow2 --id = 2
 offers 'two\ words' load disk.qcow2 -n two
 offers 'two\ words' load disk.qcow2 -n 'two\ w'
 offers 'a\"b\\c' load disk.qcow2 -n a

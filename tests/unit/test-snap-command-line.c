@@ -144,6 +144,34 @@ START_TEST(help_is_a_text)
 }
 END_TEST
 
+START_TEST(names_are_read_one_way)
+{
+    Parsed parsed = parse("load -n 4 --id disk");
+
+    ck_assert(parsed.understood);
+    ck_assert_int_eq(parsed.options.reading, SNAP_READ_ID);
+    ck_assert_str_eq(parsed.options.name, "4");
+    parsed_clear(&parsed);
+
+    parsed = parse("save --name=four disk");
+    ck_assert(parsed.understood);
+    ck_assert_int_eq(parsed.options.reading, SNAP_READ_NAME);
+    ck_assert_str_eq(parsed.options.name, "four");
+    parsed_clear(&parsed);
+
+    parsed = parse("load -n 4 disk");
+    ck_assert(parsed.understood);
+    ck_assert_int_eq(parsed.options.reading, SNAP_READ_EITHER);
+    parsed_clear(&parsed);
+
+    /* "four" is no argument but an image, and there must be one. */
+    parsed = parse("save --name four disk");
+    ck_assert(!parsed.understood);
+    ck_assert_ptr_nonnull(strstr(parsed.error->message, "--name=NAME"));
+    parsed_clear(&parsed);
+}
+END_TEST
+
 /* Also when the mistake stands before it. */
 START_TEST(errors_know_the_form_that_is_wanted)
 {
@@ -172,6 +200,7 @@ static Suite *command_line_suite(void)
     tcase_add_test(tcase, options_stand_anywhere);
     tcase_add_test(tcase, own_options_are_left_alone);
     tcase_add_test(tcase, help_is_a_text);
+    tcase_add_test(tcase, names_are_read_one_way);
     tcase_add_test(tcase, errors_know_the_form_that_is_wanted);
     suite_add_tcase(suite, tcase);
     return suite;
