@@ -15,7 +15,7 @@ typedef struct Disk {
     const char *path;  /* a further image; NULL: the one with the VM state */
     SnapTarget target; /* of a further one */
     BlockFile *file;
-    Qcow2Apply *apply;
+    Qcow2Change *apply;
 } Disk;
 
 struct SnapRestore {
@@ -51,7 +51,7 @@ static bool coroutine_fn prepare(Disk *disk, const SnapImage *image,
     }
     disk->file = image->file;
     disk->apply = qcow2_apply_begin(image->qcow2, snapshot, errp);
-    return disk->apply && qcow2_apply_reserve(disk->apply, errp);
+    return disk->apply && qcow2_change_reserve(disk->apply, errp);
 }
 
 static bool coroutine_fn open_further(const SnapOptions *options, Disk *disk,
@@ -117,7 +117,7 @@ bool coroutine_fn snap_restore_commit(SnapRestore *restore, GError **errp)
     for (i = 0; i < restore->disks->len; i++) {
         Disk *disk = &g_array_index(restore->disks, Disk, i);
 
-        if (!qcow2_apply_commit(disk->apply, errp)) {
+        if (!qcow2_change_commit(disk->apply, errp)) {
             if (disk->path) {
                 g_prefix_error(errp, "%s: ", disk->path);
             }
@@ -137,7 +137,7 @@ unsigned snap_restore_applied(const SnapRestore *restore)
     guint i;
 
     for (i = 0; i < restore->disks->len; i++) {
-        applied += qcow2_apply_may_be_committed(
+        applied += qcow2_change_may_be_committed(
             g_array_index(restore->disks, Disk, i).apply);
     }
     return applied;
@@ -153,7 +153,7 @@ void coroutine_fn snap_restore_end(SnapRestore *restore)
     for (i = 0; i < restore->disks->len; i++) {
         Disk *disk = &g_array_index(restore->disks, Disk, i);
 
-        qcow2_apply_end(disk->apply);
+        qcow2_change_end(disk->apply);
         snap_image_close(&disk->target.image);
     }
     g_array_unref(restore->disks);

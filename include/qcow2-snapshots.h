@@ -76,7 +76,7 @@ bool coroutine_fn qcow2_snapshot_apply(Qcow2Image *image,
                                        const Qcow2Snapshot *snapshot,
                                        GError **errp);
 
-typedef struct Qcow2Apply Qcow2Apply;
+typedef struct Qcow2Change Qcow2Change;
 
 /*
  * The same in two steps: everything that can be refused is refused in the
@@ -84,30 +84,33 @@ typedef struct Qcow2Apply Qcow2Apply;
  * that VM state of @image may be read meanwhile. @image outlives the result.
  * Yields. Returns NULL and fills @errp.
  */
-Qcow2Apply *coroutine_fn qcow2_apply_begin(Qcow2Image *image,
-                                           const Qcow2Snapshot *snapshot,
-                                           GError **errp);
+Qcow2Change *coroutine_fn qcow2_delete_begin(Qcow2Image *image,
+                                             const Qcow2Snapshot *snapshot,
+                                             GError **errp);
+Qcow2Change *coroutine_fn qcow2_apply_begin(Qcow2Image *image,
+                                            const Qcow2Snapshot *snapshot,
+                                            GError **errp);
 
 /*
  * Take the disk space that the commit needs, so that a full disk is noticed
  * now. Yields. Fills @errp (NO_SPACE); _end() is still due.
  */
-bool coroutine_fn qcow2_apply_reserve(Qcow2Apply *apply, GError **errp);
+bool coroutine_fn qcow2_change_reserve(Qcow2Change *change, GError **errp);
 
 /*
  * Let it happen, stable, and give back disk space. Yields. On failure the file
  * is as it was, unless the text says otherwise; _end() is still due.
  */
-bool coroutine_fn qcow2_apply_commit(Qcow2Apply *apply, GError **errp);
+bool coroutine_fn qcow2_change_commit(Qcow2Change *change, GError **errp);
 
-/* Is the disk the snapshot's, or may it be, although _commit() failed? */
-bool qcow2_apply_may_be_committed(const Qcow2Apply *apply);
+/* Has it happened, or may it have, although _commit() failed? */
+bool qcow2_change_may_be_committed(const Qcow2Change *change);
 
 /*
  * Free it; without a commit the file is cut back to its old length. NULL is
  * allowed. Yields.
  */
-void coroutine_fn qcow2_apply_end(Qcow2Apply *apply);
+void coroutine_fn qcow2_change_end(Qcow2Change *change);
 
 /*
  * Give @snapshot, which is one of @image's, another name; nothing else of it

@@ -19,7 +19,7 @@
  * that nobody refers to, and the VM state is read meanwhile as it ever was.
  */
 #include "drop-references.h"
-#include "qcow2-snapshots.h"
+#include "prepared-change.h"
 #include "share-disk.h"
 #include "snap-error.h"
 #include "snapshot-l1.h"
@@ -113,92 +113,54 @@ static bool coroutine_fn prepare(const Qcow2Image *image,
     return true;
 }
 
-struct Qcow2Apply {
-    Qcow2Transaction *transaction;
-    Qcow2HeaderUpdate update;
-};
-
-static bool coroutine_fn begin(Qcow2Apply *apply, const Qcow2Snapshot *snapshot,
-                               uint64_t size, GError **errp)
+static bool coroutine_fn prepare_change(Qcow2Change *change,
+                                        const Qcow2Snapshot *snapshot,
+                                        uint64_t size, GError **errp)
 {
-    Qcow2Transaction *transaction = apply->transaction;
+    Qcow2Transaction *transaction = change->transaction;
     const Qcow2Image *image = transaction->image;
     Qcow2SharedDisk disk = {
         .disk_entries = qcow2_vm_index(&image->header, size),
     };
-    bool begun;
+    Qcow2HeaderUpdate *update = &change->update;
+    bool prepared;
 
-    qcow2_header_update_init(transaction, &apply->update);
-    apply->update.size = size;
-    apply->update.l1_size = MAX(apply->update.l1_size, disk.disk_entries);
-    begun = prepare(image, snapshot, apply->update.l1_size, &disk, errp) &&
-            drop_active(transaction, errp) &&
-            qcow2_share_tables(transaction, &disk, errp) &&
-            qcow2_replace_active_l1(transaction, disk.active_l1, &apply->update,
-                                    errp);
+    update->size = size;
+    update->l1_size = MAX(update->l1_size, disk.disk_entries);
+    prepared =
+        prepare(image, snapshot, update->l1_size, &disk, errp) &&
+        drop_active(transaction, errp) &&
+        qcow2_share_tables(transaction, &disk, errp) &&
+        qcow2_replace_active_l1(transaction, disk.active_l1, update, errp);
     qcow2_shared_disk_clear(&disk);
-    return begun;
+    return prepared;
 }
 
-Qcow2Apply *coroutine_fn qcow2_apply_begin(Qcow2Image *image,
-                                           const Qcow2Snapshot *snapshot,
-                                           GError **errp)
+Qcow2Change *coroutine_fn qcow2_apply_begin(Qcow2Image *image,
+                                            const Qcow2Snapshot *snapshot,
+                                            GError **errp)
 {
     uint64_t size = size_of(image, snapshot);
-    Qcow2Apply *apply;
+    Qcow2Change *change;
 
     if (!qcow2_check_writable(image, errp) ||
         !check_applicable(image, snapshot, size, errp)) {
         return NULL;
     }
-    apply = g_new0(Qcow2Apply, 1);
-    apply->transaction = qcow2_transaction_begin(image, errp);
-    if (!apply->transaction || !begin(apply, snapshot, size, errp)) {
-        qcow2_apply_end(apply);
-        return NULL;
+    change = qcow2_change_begin(image, errp);
+    if (change && !prepare_change(change, snapshot, size, errp)) {
+        g_clear_pointer(&change, qcow2_change_end);
     }
-    return apply;
-}
-
-bool coroutine_fn qcow2_apply_reserve(Qcow2Apply *apply, GError **errp)
-{
-    const Qcow2Refcounts *refcounts = apply->transaction->refcounts;
-    uint64_t blocks = refcounts->changed->len;
-    uint64_t cluster_size =
-        qcow2_cluster_size(&apply->transaction->image->header);
-    /* The blocks, an eighth for their own refcounts, the table, and spare. */
-    uint64_t bytes = (blocks + blocks / 8 + 12) * cluster_size +
-                     sizeof(uint64_t) * refcounts->table_entries;
-
-    return qcow2_transaction_reserve(apply->transaction, 0, 0, bytes, errp);
-}
-
-bool coroutine_fn qcow2_apply_commit(Qcow2Apply *apply, GError **errp)
-{
-    qcow2_transaction_discard(apply->transaction);
-    return qcow2_transaction_commit(apply->transaction, &apply->update, errp);
-}
-
-bool qcow2_apply_may_be_committed(const Qcow2Apply *apply)
-{
-    return apply->transaction->committed;
-}
-
-void coroutine_fn qcow2_apply_end(Qcow2Apply *apply)
-{
-    if (apply) {
-        qcow2_transaction_end(apply->transaction);
-        g_free(apply);
-    }
+    return change;
 }
 
 bool coroutine_fn qcow2_snapshot_apply(Qcow2Image *image,
                                        const Qcow2Snapshot *snapshot,
                                        GError **errp)
 {
-    Qcow2Apply *apply = qcow2_apply_begin(image, snapshot, errp);
-    bool applied = apply && qcow2_apply_commit(apply, errp);
+    Qcow2Change *change = qcow2_apply_begin(image, snapshot, errp);
+    bool applied = change && qcow2_change_commit(change, errp);
 
-    qcow2_apply_end(apply);
+    qcow2_change_end(change);
     return applied;
 }

@@ -13,59 +13,68 @@
  * times l2_entries.
  */
 #include "active-disk.h"
-#include "qcow2-snapshots.h"
+#include "prepared-change.h"
 #include "snapshot-l1.h"
 #include "write-tables.h"
 
-static bool coroutine_fn commit(const Qcow2ActiveDisk *disk,
-                                const Qcow2Snapshot *snapshot, GError **errp)
+static bool coroutine_fn replace_tables(const Qcow2ActiveDisk *disk,
+                                        const Qcow2Snapshot *snapshot,
+                                        Qcow2HeaderUpdate *update,
+                                        GError **errp)
 {
     Qcow2Transaction *transaction = disk->transaction;
     const GPtrArray *snapshots = transaction->image->snapshots;
     g_autoptr(GByteArray)
         table = qcow2_snapshot_table_remove(snapshots, snapshot);
-    Qcow2HeaderUpdate update;
 
-    qcow2_header_update_init(transaction, &update);
-    qcow2_transaction_discard(transaction);
     return (!disk->changed ||
-            qcow2_replace_active_l1(transaction, disk->l1, &update, errp)) &&
+            qcow2_replace_active_l1(transaction, disk->l1, update, errp)) &&
            qcow2_replace_snapshot_table(transaction, table, snapshots->len - 1,
-                                        &update, errp) &&
-           qcow2_transaction_commit(transaction, &update, errp);
+                                        update, errp);
 }
 
-static bool coroutine_fn delete_snapshot(Qcow2Transaction *transaction,
-                                         const Qcow2Snapshot *snapshot,
-                                         GError **errp)
+static bool coroutine_fn prepare(Qcow2Change *change,
+                                 const Qcow2Snapshot *snapshot, GError **errp)
 {
+    Qcow2Transaction *transaction = change->transaction;
     Qcow2ActiveDisk disk = { 0 };
     g_autofree uint64_t *l2_offsets =
         qcow2_snapshot_l1_read(transaction->image, snapshot, errp);
-    bool deleted =
+    bool prepared =
         l2_offsets &&
         qcow2_snapshot_l1_drop(transaction, snapshot, l2_offsets, errp) &&
         qcow2_active_disk_read(&disk, transaction, errp) &&
         qcow2_active_disk_mark(&disk, errp) &&
         qcow2_active_disk_replace(&disk, l2_offsets, snapshot->l1_size, errp) &&
-        commit(&disk, snapshot, errp);
+        replace_tables(&disk, snapshot, &change->update, errp);
 
     qcow2_active_disk_clear(&disk);
-    return deleted;
+    return prepared;
+}
+
+Qcow2Change *coroutine_fn qcow2_delete_begin(Qcow2Image *image,
+                                             const Qcow2Snapshot *snapshot,
+                                             GError **errp)
+{
+    Qcow2Change *change;
+
+    if (!qcow2_check_writable(image, errp)) {
+        return NULL;
+    }
+    change = qcow2_change_begin(image, errp);
+    if (change && !prepare(change, snapshot, errp)) {
+        g_clear_pointer(&change, qcow2_change_end);
+    }
+    return change;
 }
 
 bool coroutine_fn qcow2_snapshot_delete(Qcow2Image *image,
                                         const Qcow2Snapshot *snapshot,
                                         GError **errp)
 {
-    Qcow2Transaction *transaction = NULL;
-    bool deleted;
+    Qcow2Change *change = qcow2_delete_begin(image, snapshot, errp);
+    bool deleted = change && qcow2_change_commit(change, errp);
 
-    if (!qcow2_check_writable(image, errp)) {
-        return false;
-    }
-    transaction = qcow2_transaction_begin(image, errp);
-    deleted = transaction && delete_snapshot(transaction, snapshot, errp);
-    qcow2_transaction_end(transaction);
+    qcow2_change_end(change);
     return deleted;
 }
