@@ -4,39 +4,39 @@
  *
  * create, delete, apply, rename and gc: the commands that change an image
  * without a stream. Each opens the image for writing, makes one change that
- * happens at once or not at all, and closes it.
+ * happens at once or not at all, and closes it; the first three also do it to
+ * all disks of a machine.
  */
 #include <time.h>
 
-#include "qcow2-snapshots.h"
+#include "snap-disks.h"
 #include "snap-error.h"
-#include "snap-internal.h"
+#include "snap-target.h"
+#include "snap-together.h"
 
+/* Tables are read twice, and QEMU will read them next: page cache. */
+static SnapOptions through_page_cache(const SnapOptions *options)
+{
+    SnapOptions cached = *options;
+
+    if (cached.cache == HOST_FILE_CACHE_AUTOMATIC) {
+        cached.cache = HOST_FILE_CACHE_WRITEBACK;
+    }
+    return cached;
+}
+
+/* On failure snap_image_close() is due, too. */
 static bool coroutine_fn open_image(const SnapOptions *options,
                                     SnapImage *image, GError **errp)
 {
-    /* Tables are read twice, and QEMU will read them next: page cache. */
-    HostFileOptions file_options = {
-        .writable = true,
-        .cache = options->cache ? options->cache : HOST_FILE_CACHE_WRITEBACK,
-        .aio = options->aio,
-        .trace = options->trace,
-        .lock = BLOCK_FILE_LOCK_WRITE,
-    };
+    SnapTarget target = { 0 };
+    bool opened = snap_target_open(options, &target, errp);
 
-    image->file = host_file_open(options->image, &file_options, errp);
-    if (!image->file) {
-        return false;
-    }
-    image->qcow2 = qcow2_open(image->file, errp);
-    if (!image->qcow2) {
-        snap_image_close(image);
-        return false;
-    }
-    if (options->no_discard) {
+    *image = target.image;
+    if (opened && options->no_discard) {
         qcow2_keep_freed(image->qcow2);
     }
-    return true;
+    return opened;
 }
 
 static bool check_name_given(const SnapOptions *options, GError **errp)
@@ -66,14 +66,13 @@ static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
 bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
                               GError **errp)
 {
+    SnapOptions cached = through_page_cache(options);
     SnapImage image = { 0 };
     bool created;
 
-    if (!check_name_given(options, errp) ||
-        !open_image(options, &image, errp)) {
-        return false;
-    }
-    created = create(options, image.qcow2, errp);
+    created = check_name_given(options, errp) &&
+              open_image(&cached, &image, errp) &&
+              create(options, image.qcow2, errp);
     if (created) {
         snap_warn_about_bitmaps(&image, result);
     }
@@ -81,83 +80,96 @@ bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
     return created;
 }
 
-typedef bool coroutine_fn Change(const SnapOptions *options, Qcow2Image *image,
-                                 const Qcow2Snapshot *snapshot, GError **errp);
-
-/* Open the image, change the one snapshot that is meant, close it. Yields. */
-static bool coroutine_fn change_one(const SnapOptions *options, Change *change,
-                                    GError **errp)
+/* The snapshot that is meant, and those of its name in further images. */
+static bool coroutine_fn change_all(const SnapOptions *options,
+                                    SnapTogetherKind kind,
+                                    const SnapImage *image, GError **errp)
 {
-    SnapImage image = { 0 };
-    const Qcow2Snapshot *snapshot;
+    const Qcow2Snapshot *snapshot =
+        snap_choose_one(options, image->qcow2, errp);
+    SnapTogether *together;
     bool changed;
 
-    if (!check_name_given(options, errp) ||
-        !open_image(options, &image, errp)) {
+    if (!snapshot) {
         return false;
     }
-    snapshot = snap_choose_one(options, image.qcow2, errp);
-    changed = snapshot && change(options, image.qcow2, snapshot, errp);
-    snap_image_close(&image);
+    together = snap_together_begin(options, kind, image, snapshot, errp);
+    if (!together) {
+        return false;
+    }
+    changed = snap_together_commit(together, errp);
+    if (!changed && options->with) {
+        snap_together_explain(together, errp);
+    }
+    snap_together_end(together);
     return changed;
 }
 
-static bool coroutine_fn delete_one(const SnapOptions *options,
-                                    Qcow2Image *image,
-                                    const Qcow2Snapshot *snapshot,
-                                    GError **errp)
+static bool coroutine_fn change(const SnapOptions *options,
+                                SnapTogetherKind kind, GError **errp)
 {
-    return qcow2_snapshot_delete(image, snapshot, errp);
+    SnapOptions cached = through_page_cache(options);
+    SnapImage image = { 0 };
+    bool changed;
+
+    if (!check_name_given(options, errp) ||
+        !snap_check_distinct(options, errp)) {
+        return false;
+    }
+    changed = open_image(&cached, &image, errp) &&
+              change_all(&cached, kind, &image, errp);
+    snap_image_close(&image);
+    return changed;
 }
 
 bool coroutine_fn snap_delete(const SnapOptions *options, SnapResult *result,
                               GError **errp)
 {
-    return change_one(options, delete_one, errp);
-}
-
-static bool coroutine_fn apply_one(const SnapOptions *options,
-                                   Qcow2Image *image,
-                                   const Qcow2Snapshot *snapshot, GError **errp)
-{
-    return qcow2_snapshot_apply(image, snapshot, errp);
+    return change(options, SNAP_TOGETHER_DELETE, errp);
 }
 
 bool coroutine_fn snap_apply(const SnapOptions *options, SnapResult *result,
                              GError **errp)
 {
-    return change_one(options, apply_one, errp);
+    return change(options, SNAP_TOGETHER_APPLY, errp);
 }
 
 static bool coroutine_fn rename_one(const SnapOptions *options,
-                                    Qcow2Image *image,
-                                    const Qcow2Snapshot *snapshot,
-                                    GError **errp)
+                                    Qcow2Image *image, GError **errp)
 {
-    return qcow2_snapshot_rename(image, snapshot, options->new_name, errp);
+    const Qcow2Snapshot *snapshot = snap_choose_one(options, image, errp);
+
+    return snapshot &&
+           qcow2_snapshot_rename(image, snapshot, options->new_name, errp);
 }
 
 bool coroutine_fn snap_rename(const SnapOptions *options, SnapResult *result,
                               GError **errp)
 {
+    SnapOptions cached = through_page_cache(options);
+    SnapImage image = { 0 };
+    bool renamed;
+
     if (!options->new_name) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "rename needs the snapshot's new name: --to=NAME");
         return false;
     }
-    return change_one(options, rename_one, errp);
+    renamed = check_name_given(options, errp) &&
+              open_image(&cached, &image, errp) &&
+              rename_one(options, image.qcow2, errp);
+    snap_image_close(&image);
+    return renamed;
 }
 
 bool coroutine_fn snap_gc(const SnapOptions *options, SnapResult *result,
                           GError **errp)
 {
+    SnapOptions cached = through_page_cache(options);
     SnapImage image = { 0 };
-    bool freed;
+    bool freed = open_image(&cached, &image, errp) &&
+                 qcow2_free_stale_vmstate(image.qcow2, errp);
 
-    if (!open_image(options, &image, errp)) {
-        return false;
-    }
-    freed = qcow2_free_stale_vmstate(image.qcow2, errp);
     snap_image_close(&image);
     return freed;
 }

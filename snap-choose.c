@@ -86,11 +86,10 @@ static const char *hint_for(const GPtrArray *candidates, const char *text,
                            : ", choose one with --id";
 }
 
-const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
-                                     const Qcow2Image *image, GError **errp)
+static const Qcow2Snapshot *choose(const Qcow2Image *image, const char *text,
+                                   SnapReading reading, bool with_hint,
+                                   GError **errp)
 {
-    const char *text = options->name;
-    SnapReading reading = options->reading;
     g_autoptr(GPtrArray)
         candidates = find_candidates(qcow2_snapshots(image), text, reading);
 
@@ -99,11 +98,24 @@ const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
         return NULL;
     }
     if (candidates->len > 1) {
-        refuse_several(candidates, text, hint_for(candidates, text, reading),
+        refuse_several(candidates, text,
+                       with_hint ? hint_for(candidates, text, reading) : "",
                        errp);
         return NULL;
     }
     return g_ptr_array_index(candidates, 0);
+}
+
+const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
+                                     const Qcow2Image *image, GError **errp)
+{
+    return choose(image, options->name, options->reading, true, errp);
+}
+
+const Qcow2Snapshot *snap_choose_called(const Qcow2Image *image,
+                                        const char *name, GError **errp)
+{
+    return choose(image, name, SNAP_READ_NAME, false, errp);
 }
 
 static const Qcow2Snapshot *choose_only(const Qcow2Image *image, GError **errp)

@@ -262,9 +262,9 @@ const SnapOption snap_options[] = {
       "a snapshot that has the name goes in the same moment", parse_replace },
     { "apply", 0, NULL, false, "load",
       "the disk goes back to the snapshot as well", parse_apply },
-    { "with", 0, "IMAGE", false, "save load",
-      "a further disk of the machine, without VM state (load: with --apply; "
-      "may be repeated)",
+    { "with", 0, "IMAGE", false, "save load delete apply",
+      "a further disk of the machine, to which the same happens, but for VM "
+      "state (load: with --apply; may be repeated)",
       parse_with },
     { "no-discard", 0, NULL, false, "save load create delete apply gc",
       "what becomes free inside IMAGE keeps its disk space", parse_no_discard },

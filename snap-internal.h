@@ -86,6 +86,13 @@ const Qcow2Snapshot *snap_choose_one(const SnapOptions *options,
                                      const Qcow2Image *image, GError **errp);
 
 /*
+ * The snapshot called @name of a further image, whatever its ID: IDs are given
+ * by each image for itself. NULL and @errp (NOT_FOUND, AMBIGUOUS).
+ */
+const Qcow2Snapshot *snap_choose_called(const Qcow2Image *image,
+                                        const char *name, GError **errp);
+
+/*
  * With --replace, *@old is the snapshot that is called @name; else, and if
  * there is none, it is NULL. Fills @errp (AMBIGUOUS: there are several).
  */

@@ -6,7 +6,11 @@
  * QEMU reads it. The stream is followed on its way out, because only its own
  * end marker tells whether a reader that closes the pipe has had enough.
  *
- * With --apply the disks go back as well, just before the last bytes.
+ * With --apply the disks go back as well. All is prepared before the first
+ * byte; the disks change between the last read and the last bytes. Not before:
+ * a stream that breaks off, because QEMU refuses what it reads or is told to
+ * quit, then leaves the disks as they are. And not later: QEMU opens them anew
+ * when it has the end, and must find the snapshot's content.
  */
 #include <inttypes.h>
 #include <unistd.h>
@@ -16,19 +20,19 @@
 #include "snap-error.h"
 #include "snap-internal.h"
 #include "snap-disks.h"
-#include "snap-restore.h"
 #include "snap-target.h"
+#include "snap-together.h"
 
 typedef struct Load {
     const SnapOptions *options;
-    SnapTarget target;    /* open for writing only with --apply */
-    SnapRestore *restore; /* --apply; or NULL */
+    SnapTarget target;     /* open for writing only with --apply */
+    SnapTogether *restore; /* --apply; or NULL */
     SnapStreaming *streaming;
 } Load;
 
 static bool is_applied(const Load *load)
 {
-    return load->restore && snap_restore_applied(load->restore) > 0;
+    return load->restore && snap_together_changed(load->restore) > 0;
 }
 
 /*
@@ -50,7 +54,7 @@ static bool coroutine_fn before_last(void *opaque, GError **errp)
         g_set_error_literal(errp, wrong->domain, wrong->code, wrong->message);
         return false;
     }
-    return snap_restore_commit(load->restore, errp);
+    return snap_together_commit(load->restore, errp);
 }
 
 static void cancel(void *opaque)
@@ -111,8 +115,8 @@ static bool coroutine_fn prepare_disks(Load *load,
     if (!load->options->apply) {
         return true;
     }
-    load->restore =
-        snap_restore_begin(load->options, &load->target.image, snapshot, errp);
+    load->restore = snap_together_begin(load->options, SNAP_TOGETHER_LOAD,
+                                        &load->target.image, snapshot, errp);
     return load->restore != NULL;
 }
 
@@ -126,10 +130,7 @@ static bool judge_disks(const Load *load, bool loaded, GError **errp)
         return loaded;
     }
     if (is_applied(load)) {
-        snap_error_append(
-            errp, "; %u of %u disks went back to the snapshot",
-            snap_restore_applied(load->restore),
-            1 + (load->options->with ? load->options->with->len : 0));
+        snap_together_explain(load->restore, errp);
     } else if (loaded) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_STREAM,
                     "the stream ends before the VM state does: the disk was "
@@ -233,7 +234,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
         return false;
     }
     loaded = open_image(&load, errp) && run(&load, to, result, errp);
-    snap_restore_end(load.restore);
+    snap_together_end(load.restore);
     snap_image_close(&load.target.image);
     return loaded;
 }

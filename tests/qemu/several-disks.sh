@@ -101,7 +101,7 @@ write_disks 0x55
 qemu-img snapshot -d both other.qcow2
 remember_image disk.qcow2
 remember_image other.qcow2
-expect_refusal disk.qcow2 "other.qcow2: .*no snapshot 'both'" \
+expect_refusal disk.qcow2 "other.qcow2: .*no snapshot called 'both'" \
     qemu_snap load --apply -n both disk.qcow2 --with other.qcow2
 qemu-img snapshot -c both other.qcow2
 remember_image other.qcow2
