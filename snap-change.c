@@ -49,18 +49,44 @@ static bool check_name_given(const SnapOptions *options, GError **errp)
     return true;
 }
 
+/*
+ * The first image and the further ones, which are prepared before any changes.
+ * An image that is alone takes no space ahead: it needs no more than it uses.
+ */
+static bool coroutine_fn prepare(const SnapOptions *options, Qcow2Image *image,
+                                 SnapDisks *disks, Qcow2SnapshotWriter **writer,
+                                 GError **errp)
+{
+    const Qcow2Snapshot *old;
+
+    if (!snap_choose_replaced(options, image, options->name, &old, errp)) {
+        return false;
+    }
+    *writer = qcow2_snapshot_writer_begin(image, options->name, old, errp);
+    return *writer &&
+           (!options->with ||
+            qcow2_snapshot_writer_reserve(*writer, 0, errp)) &&
+           snap_disks_begin(disks, options->name, NULL, errp);
+}
+
 static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
                                 GError **errp)
 {
+    SnapDisks *disks = snap_disks_new(options);
+    Qcow2SnapshotWriter *writer = NULL;
     Qcow2SnapshotStamp stamp = { 0 };
-    const Qcow2Snapshot *old;
     struct timespec now;
+    bool created;
 
     clock_gettime(CLOCK_REALTIME, &now);
     stamp.date_sec = now.tv_sec;
     stamp.date_nsec = now.tv_nsec;
-    return snap_choose_replaced(options, image, options->name, &old, errp) &&
-           qcow2_snapshot_create(image, options->name, old, &stamp, errp);
+    created = prepare(options, image, disks, &writer, errp) &&
+              snap_disks_commit(disks, writer, &stamp, errp);
+    snap_disks_close(disks);
+    snap_disks_free(disks);
+    qcow2_snapshot_writer_end(writer);
+    return created;
 }
 
 bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
@@ -71,8 +97,9 @@ bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
     bool created;
 
     created = check_name_given(options, errp) &&
+              snap_disks_check(options, errp) &&
               open_image(&cached, &image, errp) &&
-              create(options, image.qcow2, errp);
+              create(&cached, image.qcow2, errp);
     if (created) {
         snap_warn_about_bitmaps(&image, result);
     }

@@ -262,7 +262,7 @@ const SnapOption snap_options[] = {
       "a snapshot that has the name goes in the same moment", parse_replace },
     { "apply", 0, NULL, false, "load",
       "the disk goes back to the snapshot as well", parse_apply },
-    { "with", 0, "IMAGE", false, "save load delete apply",
+    { "with", 0, "IMAGE", false, "save load create delete apply",
       "a further disk of the machine, to which the same happens, but for VM "
       "state (load: with --apply; may be repeated)",
       parse_with },

@@ -6,13 +6,12 @@
  */
 #include <sys/stat.h>
 
-#include "qcow2-vmstate.h"
 #include "snap-disks.h"
 #include "snap-error.h"
 #include "snap-target.h"
 
 typedef struct Disk {
-    SnapOptions options; /* those of the save, for this image */
+    SnapOptions options; /* those of the command, for this image */
     SnapTarget target;
     Qcow2SnapshotWriter *writer;
     char *id; /* of a snapshot that may have been committed; or NULL */
@@ -60,6 +59,17 @@ bool snap_check_distinct(const SnapOptions *options, GError **errp)
         length++;
     }
     return true;
+}
+
+bool snap_disks_check(const SnapOptions *options, GError **errp)
+{
+    if (options->with && options->replace) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "--with does not go with --replace, which cannot be taken "
+                    "back when another image fails");
+        return false;
+    }
+    return snap_check_distinct(options, errp);
 }
 
 SnapDisks *snap_disks_new(const SnapOptions *options)
@@ -145,7 +155,7 @@ static bool coroutine_fn commit(Disk *disk, const Qcow2SnapshotStamp *stamp,
     return committed;
 }
 
-bool coroutine_fn snap_disks_commit(SnapDisks *disks,
+static bool coroutine_fn commit_all(SnapDisks *disks,
                                     const Qcow2SnapshotStamp *stamp,
                                     GError **errp)
 {
@@ -156,7 +166,6 @@ bool coroutine_fn snap_disks_commit(SnapDisks *disks,
 
         if (!commit(disk, stamp, errp)) {
             name_image(disk, errp);
-            snap_disks_take_back(disks, errp);
             return false;
         }
     }
@@ -178,7 +187,7 @@ static bool coroutine_fn take_back(Disk *disk, GError **errp)
     return !snapshot || qcow2_snapshot_delete(image, snapshot, errp);
 }
 
-void coroutine_fn snap_disks_take_back(SnapDisks *disks, GError **errp)
+static void coroutine_fn take_back_all(SnapDisks *disks, GError **errp)
 {
     guint i;
 
@@ -192,6 +201,24 @@ void coroutine_fn snap_disks_take_back(SnapDisks *disks, GError **errp)
         }
         g_clear_pointer(&disk->id, g_free);
     }
+}
+
+bool coroutine_fn snap_disks_commit(SnapDisks *disks,
+                                    Qcow2SnapshotWriter *writer,
+                                    const Qcow2SnapshotStamp *stamp,
+                                    GError **errp)
+{
+    Qcow2SnapshotStamp without = *stamp;
+
+    without.vm_state_size = 0;
+    if (commit_all(disks, &without, errp) &&
+        qcow2_snapshot_writer_commit(writer, stamp, errp)) {
+        return true;
+    }
+    if (!qcow2_snapshot_writer_may_be_committed(writer)) {
+        take_back_all(disks, errp);
+    }
+    return false;
 }
 
 void coroutine_fn snap_disks_close(SnapDisks *disks)

@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * The further disks of a machine that is saved (--with): each gets a snapshot
- * of the same name without VM state, as savevm makes them.
+ * The further disks of a machine (--with) that is saved, or whose disks get a
+ * snapshot: each gets one of the same name without VM state, as savevm makes
+ * them.
  *
  * They are committed before the image with the VM state. A crash in between
  * leaves snapshots of disks that belong to no VM state: nothing refers to
@@ -14,12 +15,19 @@
 #define SNAP_DISKS_H
 
 #include "interrupt.h"
+#include "qcow2-vmstate.h"
 #include "snap-internal.h"
 
 typedef struct SnapDisks SnapDisks;
 
 /* The same image must not be meant twice. Fills @errp (INVALID). */
 bool snap_check_distinct(const SnapOptions *options, GError **errp);
+
+/*
+ * The same, and nothing may be asked for that cannot be taken back when another
+ * image fails. Fills @errp (INVALID).
+ */
+bool snap_disks_check(const SnapOptions *options, GError **errp);
 
 /* Those of the options, which may be none. Nothing is opened. */
 SnapDisks *snap_disks_new(const SnapOptions *options);
@@ -40,18 +48,14 @@ bool coroutine_fn snap_disks_begin(SnapDisks *disks, const char *name,
                                    const Interrupt *interrupt, GError **errp);
 
 /*
- * Commit all or, as far as the storage lets us, none: what had been committed
- * is deleted again. @stamp says nothing of VM state. Yields. Fills @errp.
+ * Commit all and then @writer, which is that of the first image; @stamp is its
+ * own. Or, as far as the storage lets us, none: what had been committed is
+ * deleted again, and where that fails the text says so. Yields. Fills @errp.
  */
 bool coroutine_fn snap_disks_commit(SnapDisks *disks,
+                                    Qcow2SnapshotWriter *writer,
                                     const Qcow2SnapshotStamp *stamp,
                                     GError **errp);
-
-/*
- * The VM state did not get into its image, for the reason in *@errp: delete
- * what was committed. Where that fails the text says so. Yields.
- */
-void coroutine_fn snap_disks_take_back(SnapDisks *disks, GError **errp);
 
 /* Close them, and forget what was not committed. Yields. */
 void coroutine_fn snap_disks_close(SnapDisks *disks);

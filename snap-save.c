@@ -328,17 +328,8 @@ static bool coroutine_fn commit(Save *save, GError **errp)
     clock_gettime(CLOCK_REALTIME, &now);
     stamp.date_sec = now.tv_sec;
     stamp.date_nsec = now.tv_nsec;
-    if (!snap_disks_commit(save->disks, &stamp, errp)) {
-        return false;
-    }
     stamp.vm_state_size = save->stream_bytes;
-    if (qcow2_snapshot_writer_commit(save->writer, &stamp, errp)) {
-        return true;
-    }
-    if (!qcow2_snapshot_writer_may_be_committed(save->writer)) {
-        snap_disks_take_back(save->disks, errp);
-    }
-    return false;
+    return snap_disks_commit(save->disks, save->writer, &stamp, errp);
 }
 
 /* What was saved, for who asked for it in writing. */
@@ -386,17 +377,6 @@ static bool coroutine_fn run(Save *save, SnapResult *result, GError **errp)
            commit(save, errp);
 }
 
-static bool check_options(const SnapOptions *options, GError **errp)
-{
-    if (options->with && options->replace) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
-                    "--with does not go with --replace, which cannot be taken "
-                    "back when another image fails");
-        return false;
-    }
-    return snap_check_distinct(options, errp);
-}
-
 bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
                             GError **errp)
 {
@@ -406,7 +386,7 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     bool saved;
     bool kept = false;
 
-    if (!check_options(options, errp)) {
+    if (!snap_disks_check(options, errp)) {
         return false;
     }
     if (isatty(STDIN_FILENO)) {
