@@ -101,7 +101,7 @@ static bool write_result(const SnapOptions *options, const SnapResult *result,
     if (!options->result) {
         return true;
     }
-    line = done ? snap_report_saved(options, result)
+    line = done ? snap_report_done(options, result)
                 : snap_report_error(options, *errp);
     if (snap_report_write(options, line, &error)) {
         return true;
@@ -121,21 +121,25 @@ static bool write_result(const SnapOptions *options, const SnapResult *result,
  * QEMU that has not asked for one closes its end of the pipe, and nobody else
  * who does that misses a word.
  */
-static bool print_saved(const SnapOptions *options, const SnapResult *result,
-                        GError **errp)
+static bool print_done(const SnapOptions *options, const SnapResult *result,
+                       GError **errp)
 {
     g_autofree char *line = NULL;
     g_autofree char *text = NULL;
 
-    if (!options->json || !result->id || result->output_taken) {
+    if (!options->json || result->output_taken) {
         return true;
     }
-    line = snap_report_saved(options, result);
+    line = snap_report_done(options, result);
+    if (!line) {
+        return true;
+    }
     text = g_strconcat(line, "\n", NULL);
     if (write(STDOUT_FILENO, text, strlen(text)) < 0 && errno != EPIPE) {
         snap_error_set_errno(errp, -errno,
-                             "the snapshot was saved, but nothing can be "
-                             "written to standard output");
+                             "%s is done, but nothing can be written to "
+                             "standard output",
+                             options->command);
         return false;
     }
     return true;
@@ -160,7 +164,7 @@ static bool run(int argc, char **argv, SnapOptions *options, SnapResult *result,
     if (!write_result(options, result, done, errp)) {
         return false;
     }
-    return done && print_saved(options, result, errp);
+    return done && print_done(options, result, errp);
 }
 
 /*
@@ -215,6 +219,7 @@ int main(int argc, char **argv)
     g_free(result.hint);
     g_free(result.id);
     g_free(result.name);
+    g_free(result.old_name);
     if (result.signal) {
         die_of(result.signal);
     }

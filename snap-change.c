@@ -70,7 +70,7 @@ static bool coroutine_fn prepare(const SnapOptions *options, Qcow2Image *image,
 }
 
 static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
-                                GError **errp)
+                                SnapResult *result, GError **errp)
 {
     SnapDisks *disks = snap_disks_new(options);
     Qcow2SnapshotWriter *writer = NULL;
@@ -83,6 +83,10 @@ static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
     stamp.date_nsec = now.tv_nsec;
     created = prepare(options, image, disks, &writer, errp) &&
               snap_disks_commit(disks, writer, &stamp, errp);
+    if (created) {
+        result->id = g_strdup(qcow2_snapshot_writer_id(writer));
+        result->name = g_strdup(qcow2_snapshot_writer_name(writer));
+    }
     snap_disks_close(disks);
     snap_disks_free(disks);
     qcow2_snapshot_writer_end(writer);
@@ -99,7 +103,7 @@ bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
     created = check_name_given(options, errp) &&
               snap_disks_check(options, errp) &&
               open_image(&cached, &image, errp) &&
-              create(&cached, image.qcow2, errp);
+              create(&cached, image.qcow2, result, errp);
     if (created) {
         snap_warn_about_bitmaps(&image, result);
     }
@@ -107,10 +111,17 @@ bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
     return created;
 }
 
+static void tell(SnapResult *result, const Qcow2Snapshot *snapshot)
+{
+    result->id = g_strdup(snapshot->id);
+    result->name = g_strdup(snapshot->name);
+}
+
 /* The snapshot that is meant, and those of its name in further images. */
 static bool coroutine_fn change_all(const SnapOptions *options,
                                     SnapTogetherKind kind,
-                                    const SnapImage *image, GError **errp)
+                                    const SnapImage *image, SnapResult *result,
+                                    GError **errp)
 {
     const Qcow2Snapshot *snapshot =
         snap_choose_one(options, image->qcow2, errp);
@@ -125,7 +136,9 @@ static bool coroutine_fn change_all(const SnapOptions *options,
         return false;
     }
     changed = snap_together_commit(together, errp);
-    if (!changed && options->with) {
+    if (changed) {
+        tell(result, snapshot);
+    } else if (options->with) {
         snap_together_explain(together, errp);
     }
     snap_together_end(together);
@@ -133,7 +146,8 @@ static bool coroutine_fn change_all(const SnapOptions *options,
 }
 
 static bool coroutine_fn change(const SnapOptions *options,
-                                SnapTogetherKind kind, GError **errp)
+                                SnapTogetherKind kind, SnapResult *result,
+                                GError **errp)
 {
     SnapOptions cached = through_page_cache(options);
     SnapImage image = { 0 };
@@ -144,7 +158,7 @@ static bool coroutine_fn change(const SnapOptions *options,
         return false;
     }
     changed = open_image(&cached, &image, errp) &&
-              change_all(&cached, kind, &image, errp);
+              change_all(&cached, kind, &image, result, errp);
     snap_image_close(&image);
     return changed;
 }
@@ -152,22 +166,29 @@ static bool coroutine_fn change(const SnapOptions *options,
 bool coroutine_fn snap_delete(const SnapOptions *options, SnapResult *result,
                               GError **errp)
 {
-    return change(options, SNAP_TOGETHER_DELETE, errp);
+    return change(options, SNAP_TOGETHER_DELETE, result, errp);
 }
 
 bool coroutine_fn snap_apply(const SnapOptions *options, SnapResult *result,
                              GError **errp)
 {
-    return change(options, SNAP_TOGETHER_APPLY, errp);
+    return change(options, SNAP_TOGETHER_APPLY, result, errp);
 }
 
 static bool coroutine_fn rename_one(const SnapOptions *options,
-                                    Qcow2Image *image, GError **errp)
+                                    Qcow2Image *image, SnapResult *result,
+                                    GError **errp)
 {
     const Qcow2Snapshot *snapshot = snap_choose_one(options, image, errp);
 
-    return snapshot &&
-           qcow2_snapshot_rename(image, snapshot, options->new_name, errp);
+    if (!snapshot ||
+        !qcow2_snapshot_rename(image, snapshot, options->new_name, errp)) {
+        return false;
+    }
+    result->id = g_strdup(snapshot->id);
+    result->name = g_strdup(options->new_name);
+    result->old_name = g_strdup(snapshot->name);
+    return true;
 }
 
 bool coroutine_fn snap_rename(const SnapOptions *options, SnapResult *result,
@@ -184,9 +205,22 @@ bool coroutine_fn snap_rename(const SnapOptions *options, SnapResult *result,
     }
     renamed = check_name_given(options, errp) &&
               open_image(&cached, &image, errp) &&
-              rename_one(options, image.qcow2, errp);
+              rename_one(options, image.qcow2, result, errp);
     snap_image_close(&image);
     return renamed;
+}
+
+static bool coroutine_fn gc(const SnapOptions *options, Qcow2Image *image,
+                            SnapResult *result, GError **errp)
+{
+    Qcow2StaleVmstate stale = { 0 };
+
+    /* Counting is one more look, for who wants to know. */
+    if (options->json && !qcow2_look_at_stale_vmstate(image, &stale, errp)) {
+        return false;
+    }
+    result->bytes = stale.freeable;
+    return qcow2_free_stale_vmstate(image, errp);
 }
 
 bool coroutine_fn snap_gc(const SnapOptions *options, SnapResult *result,
@@ -195,7 +229,7 @@ bool coroutine_fn snap_gc(const SnapOptions *options, SnapResult *result,
     SnapOptions cached = through_page_cache(options);
     SnapImage image = { 0 };
     bool freed = open_image(&cached, &image, errp) &&
-                 qcow2_free_stale_vmstate(image.qcow2, errp);
+                 gc(options, image.qcow2, result, errp);
 
     snap_image_close(&image);
     return freed;

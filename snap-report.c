@@ -14,74 +14,154 @@
 #include "snap-error.h"
 #include "snap-report.h"
 
-/* JSON is UTF-8; file names need not be. */
-static void add_text(JsonBuilder *json, const char *member, const char *text)
-{
-    g_autofree char *valid = g_utf8_make_valid(text, -1);
+/* What a command has to tell, if any. */
+typedef struct SnapReport {
+    const char *command;
+    const char *what; /* it did, as the object is called */
+    bool with;        /* what it did may be of several images */
+    bool bytes;
+    bool rate;
+} SnapReport;
 
-    json_builder_set_member_name(json, member);
-    json_builder_add_string_value(json, valid);
+/* One more member of the object that @line ends in. */
+static void add_name(GString *line, const char *member)
+{
+    bool first = g_str_has_suffix(line->str, "{");
+
+    g_string_append_printf(line, "%s\"%s\":", first ? "" : ",", member);
 }
 
-static void add_number(JsonBuilder *json, const char *member, int64_t number)
+/* JSON is UTF-8; file names need not be. */
+static void append_text(GString *line, const char *text)
 {
-    json_builder_set_member_name(json, member);
-    json_builder_add_int_value(json, number);
+    g_autoptr(JsonNode) node = json_node_new(JSON_NODE_VALUE);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    g_autofree char *quoted = NULL;
+
+    json_node_set_string(node, valid);
+    quoted = json_to_string(node, FALSE);
+    g_string_append(line, quoted);
+}
+
+static void add_text(GString *line, const char *member, const char *text)
+{
+    add_name(line, member);
+    append_text(line, text);
+}
+
+static void add_number(GString *line, const char *member, int64_t number)
+{
+    add_name(line, member);
+    g_string_append_printf(line, "%" G_GINT64_FORMAT, number);
+}
+
+/* json-glib would print a fraction with all 17 digits that a double has. */
+static void add_seconds(GString *line, int64_t microseconds)
+{
+    add_name(line, "seconds");
+    g_string_append_printf(line, "%" G_GINT64_FORMAT ".%06d",
+                           microseconds / G_USEC_PER_SEC,
+                           (int)(microseconds % G_USEC_PER_SEC));
+}
+
+/* Always an array, also of nothing, as in lists. */
+static void add_texts(GString *line, const char *member, const GPtrArray *texts)
+{
+    guint i;
+
+    add_name(line, member);
+    g_string_append_c(line, '[');
+    for (i = 0; texts && i < texts->len; i++) {
+        g_string_append(line, i ? "," : "");
+        append_text(line, g_ptr_array_index(texts, i));
+    }
+    g_string_append_c(line, ']');
 }
 
 /* {"@what": {, with the file's name if that is known. */
-static JsonBuilder *begin_line(const SnapOptions *options, const char *what)
+static GString *begin_line(const SnapOptions *options, const char *what)
 {
-    JsonBuilder *json = json_builder_new();
+    GString *line = g_string_new("{");
 
-    json_builder_begin_object(json);
-    json_builder_set_member_name(json, what);
-    json_builder_begin_object(json);
+    add_name(line, what);
+    g_string_append_c(line, '{');
     if (options->image) {
-        add_text(json, "filename", options->image);
+        add_text(line, "filename", options->image);
     }
-    return json;
+    return line;
 }
 
-static char *end_line(JsonBuilder *json)
+static char *end_line(GString *line)
 {
-    g_autoptr(JsonNode) root = NULL;
-
-    json_builder_end_object(json);
-    json_builder_end_object(json);
-    root = json_builder_get_root(json);
-    return json_to_string(root, FALSE);
+    g_string_append(line, "}}");
+    return g_string_free(line, FALSE);
 }
 
 char *snap_report_error(const SnapOptions *options, const GError *error)
 {
-    g_autoptr(JsonBuilder) json = begin_line(options, "error");
+    GString *line = begin_line(options, "error");
 
-    add_text(json, "class", snap_error_class(error));
-    add_text(json, "desc", error->message);
-    return end_line(json);
+    add_text(line, "class", snap_error_class(error));
+    add_text(line, "desc", error->message);
+    return end_line(line);
 }
 
 char *snap_report_warning(const SnapOptions *options, const char *text)
 {
-    g_autoptr(JsonBuilder) json = begin_line(options, "warning");
+    GString *line = begin_line(options, "warning");
 
-    add_text(json, "desc", text);
-    return end_line(json);
+    add_text(line, "desc", text);
+    return end_line(line);
 }
 
-char *snap_report_saved(const SnapOptions *options, const SnapResult *result)
+static const SnapReport *find_report(const char *command)
 {
-    g_autoptr(JsonBuilder) json = begin_line(options, "saved");
-    double seconds = result->microseconds / 1e6;
+    static const SnapReport reports[] = {
+        { "save", "saved", .with = true, .bytes = true, .rate = true },
+        { "create", "created", .with = true },
+        { "delete", "deleted", .with = true },
+        { "apply", "applied", .with = true },
+        { "rename", "renamed" },
+        { "gc", "freed", .bytes = true },
+    };
+    unsigned i;
 
-    add_text(json, "id", result->id);
-    add_text(json, "name", result->name);
-    add_number(json, "bytes", result->bytes);
-    json_builder_set_member_name(json, "seconds");
-    json_builder_add_double_value(json, seconds);
-    add_number(json, "rate", seconds > 0 ? result->bytes / seconds : 0);
-    return end_line(json);
+    for (i = 0; i < G_N_ELEMENTS(reports); i++) {
+        if (!strcmp(reports[i].command, command)) {
+            return &reports[i];
+        }
+    }
+    return NULL;
+}
+
+char *snap_report_done(const SnapOptions *options, const SnapResult *result)
+{
+    const SnapReport *report = find_report(options->command);
+    double seconds = result->microseconds / 1e6;
+    GString *line;
+
+    if (!report) {
+        return NULL;
+    }
+    line = begin_line(options, report->what);
+    if (result->id) {
+        add_text(line, "id", result->id);
+        add_text(line, "name", result->name);
+    }
+    if (result->old_name) {
+        add_text(line, "old-name", result->old_name);
+    }
+    if (report->with) {
+        add_texts(line, "with", options->with);
+    }
+    if (report->bytes) {
+        add_number(line, "bytes", result->bytes);
+    }
+    add_seconds(line, result->microseconds);
+    if (report->rate) {
+        add_number(line, "rate", seconds > 0 ? result->bytes / seconds : 0);
+    }
+    return end_line(line);
 }
 
 /*

@@ -60,9 +60,10 @@ typedef struct SnapResult {
     char *hint;           /* a line to follow the error's; g_free(); or NULL */
     bool output_begun;    /* load: bytes have gone to standard output */
     bool output_taken;    /* save: standard output is QEMU's return path */
-    char *id;             /* save: of the new snapshot; g_free(); or NULL */
-    char *name;           /* the same */
-    uint64_t bytes;       /* save: of VM state */
+    char *id;             /* of the snapshot that is new or another one now */
+    char *name;           /* the same; both: g_free(); or NULL */
+    char *old_name;       /* rename: before; g_free(); or NULL */
+    uint64_t bytes;       /* save, gc: of VM state */
     int64_t microseconds; /* that the command took */
     GPtrArray *warnings;  /* of char *: worth saying, though nothing failed */
 } SnapResult;

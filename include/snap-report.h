@@ -3,8 +3,8 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * What came of a command, for programs: JSON objects, each in one line, on
- * standard error (--output=json) and in a file (--result), because QEMU does
- * not look at the exit status of the commands behind exec:.
+ * standard output or error (--output=json) and in a file (--result), because
+ * QEMU does not look at the exit status of the commands behind exec:.
  */
 #ifndef SNAP_REPORT_H
 #define SNAP_REPORT_H
@@ -21,10 +21,16 @@ char *snap_report_error(const SnapOptions *options, const GError *error);
 char *snap_report_warning(const SnapOptions *options, const char *text);
 
 /*
- * {"saved": {"filename", "id", "name", "bytes", "seconds", "rate"}}: what a
- * save stored; the rate is in bytes per second. The caller frees it.
+ * What the command did; NULL where there is nothing to tell. The caller frees
+ * it. "seconds" is what it took, "with" the names of further images.
+ *   {"saved": {"filename", "id", "name", "with", "bytes", "seconds", "rate"}}:
+ *   what was stored; the rate is in bytes per second
+ *   {"created"|"deleted"|"applied": {"filename", "id", "name", "with",
+ *   "seconds"}}
+ *   {"renamed": {"filename", "id", "name", "old-name", "seconds"}}
+ *   {"freed": {"filename", "bytes", "seconds"}}: VM state in the active layer
  */
-char *snap_report_saved(const SnapOptions *options, const SnapResult *result);
+char *snap_report_done(const SnapOptions *options, const SnapResult *result);
 
 /*
  * Will options->result be writable? Asked before anything is done. True when

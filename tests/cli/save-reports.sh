@@ -18,8 +18,8 @@ expect_saved()
     [ "$(wc -l < "$1")" = 1 ] || fail "not one line: $(cat "$1")"
     jq -e --arg name "$2" --arg id "$3" --argjson bytes "$bytes" '.saved |
         .filename == "disk.qcow2" and .name == $name and .id == $id and
-        .bytes == $bytes and .seconds > 0 and .rate > 0' "$1" > /dev/null ||
-        fail "result: $(cat "$1")"
+        .bytes == $bytes and .seconds > 0 and .rate > 0 and .with == []' "$1" \
+        > /dev/null || fail "result: $(cat "$1")"
 }
 
 expect_status 0 qemu_snap save -n first disk.qcow2 < stream
@@ -38,6 +38,13 @@ expect_saved result third 4
 # Without -n the name is known only now.
 expect_status 0 qemu_snap save --result result disk.qcow2 < stream
 expect_saved result "$(snapshot_names disk.qcow2 | awk '{ print $NF }')" 5
+
+# The further disks are named.
+new_image further.qcow2
+expect_status 0 qemu_snap save -n both --result result disk.qcow2 \
+    --with further.qcow2 < stream
+jq -e '.saved.with == [ "further.qcow2" ]' result > /dev/null ||
+    fail "$(cat result)"
 
 # Errors, also of the command line.
 expect_status 1 qemu_snap save -n third --result result disk.qcow2 < stream
