@@ -8,7 +8,6 @@
 
 #include "snap-disks.h"
 #include "snap-error.h"
-#include "snap-target.h"
 
 typedef struct Disk {
     SnapOptions options; /* those of the command, for this image */
@@ -111,14 +110,13 @@ bool coroutine_fn snap_disks_glance(const SnapDisks *disks, GError **errp)
     return true;
 }
 
-static bool coroutine_fn begin(Disk *disk, const char *name,
-                               const Interrupt *interrupt, GError **errp)
+static bool coroutine_fn begin(Disk *disk, const char *name, SnapWait *wait,
+                               GError **errp)
 {
     const SnapImage *image = &disk->target.image;
     bool opened =
-        interrupt
-            ? snap_target_wait(&disk->options, interrupt, &disk->target, errp)
-            : snap_target_open(&disk->options, &disk->target, errp);
+        wait ? snap_target_wait(&disk->options, wait, &disk->target, errp)
+             : snap_target_open(&disk->options, &disk->target, errp);
 
     if (!opened) {
         return false;
@@ -128,14 +126,14 @@ static bool coroutine_fn begin(Disk *disk, const char *name,
 }
 
 bool coroutine_fn snap_disks_begin(SnapDisks *disks, const char *name,
-                                   const Interrupt *interrupt, GError **errp)
+                                   SnapWait *wait, GError **errp)
 {
     guint i;
 
     for (i = 0; i < disks->disks->len; i++) {
         Disk *disk = disk_at(disks, i);
 
-        if (!begin(disk, name, interrupt, errp)) {
+        if (!begin(disk, name, wait, errp)) {
             name_image(disk, errp);
             snap_disks_close(disks);
             return false;

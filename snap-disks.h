@@ -14,9 +14,8 @@
 #ifndef SNAP_DISKS_H
 #define SNAP_DISKS_H
 
-#include "interrupt.h"
 #include "qcow2-vmstate.h"
-#include "snap-internal.h"
+#include "snap-target.h"
 
 typedef struct SnapDisks SnapDisks;
 
@@ -40,12 +39,12 @@ bool coroutine_fn snap_disks_glance(const SnapDisks *disks, GError **errp);
 
 /*
  * Lock them for writing and begin a snapshot called @name in each: whatever
- * can fail fails here. One that is locked is waited for as the options say or
- * until @interrupt; without one it is an error at once (LOCKED). Yields. On
- * failure all are closed again.
+ * can fail fails here. One that is locked is waited for as snap_target_wait()
+ * does; where @wait is NULL it is an error at once (LOCKED). Yields. On failure
+ * all are closed again.
  */
 bool coroutine_fn snap_disks_begin(SnapDisks *disks, const char *name,
-                                   const Interrupt *interrupt, GError **errp);
+                                   SnapWait *wait, GError **errp);
 
 /*
  * Commit all and then @writer, which is that of the first image; @stamp is its

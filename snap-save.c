@@ -33,7 +33,7 @@
 typedef struct Save {
     const SnapOptions *options;
     PipeEnd *from;
-    const Interrupt *interrupt;
+    SnapWait wait; /* for images that are locked */
     SnapTarget target;
     SnapDisks *disks; /* the further ones, or none */
     Qcow2SnapshotWriter *writer;
@@ -64,14 +64,14 @@ static bool coroutine_fn begin_snapshot(Save *save, GError **errp)
 
 /*
  * The image is ours: begin there and in the further ones, which are waited for
- * unless @interrupt is NULL.
+ * unless @wait is NULL.
  */
-static bool coroutine_fn begin_snapshots(Save *save, const Interrupt *interrupt,
+static bool coroutine_fn begin_snapshots(Save *save, SnapWait *wait,
                                          SnapResult *result, GError **errp)
 {
     if (!begin_snapshot(save, errp) ||
         !snap_disks_begin(save->disks, qcow2_snapshot_writer_name(save->writer),
-                          interrupt, errp)) {
+                          wait, errp)) {
         return false;
     }
     snap_warn_about_bitmaps(&save->target.image, result);
@@ -93,7 +93,7 @@ static bool coroutine_fn wait_for_image(Save *save, GError **errp)
 {
     g_autofree char *path = NULL;
     bool opened =
-        snap_target_wait(save->options, save->interrupt, &save->target, errp);
+        snap_target_wait(save->options, &save->wait, &save->target, errp);
 
     if (!opened && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_LOCKED)) {
         path = g_file_read_link("/proc/self/fd/0", NULL);
@@ -123,7 +123,7 @@ static bool coroutine_fn begin(Save *save, SnapResult *result, GError **errp)
 
     if (input_is_file()) {
         return wait_for_image(save, errp) &&
-               begin_snapshots(save, save->interrupt, result, errp);
+               begin_snapshots(save, &save->wait, result, errp);
     }
     if (snap_target_open(save->options, &save->target, &error) &&
         begin_snapshots(save, NULL, result, &error)) {
@@ -306,14 +306,13 @@ static bool check_complete(Save *save, uint64_t bytes, GError **errp)
 static bool coroutine_fn end_detour(Save *save, SnapResult *result,
                                     GError **errp)
 {
-    if (!snap_target_wait(save->options, save->interrupt, &save->target,
-                          errp)) {
+    if (!snap_target_wait(save->options, &save->wait, &save->target, errp)) {
         return false;
     }
     snap_detour_arrive(save->detour, save->stream_bytes);
-    return begin_snapshots(save, save->interrupt, result, errp) &&
+    return begin_snapshots(save, &save->wait, result, errp) &&
            snap_detour_move(save->detour, save->stream_bytes, save->writer,
-                            save->interrupt, errp);
+                            save->wait.interrupt, errp);
 }
 
 static bool coroutine_fn commit(Save *save, GError **errp)
@@ -401,7 +400,7 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     }
     interrupt = interrupt_new(cancel, from);
     save.from = from;
-    save.interrupt = interrupt;
+    save.wait.interrupt = interrupt;
     save.reader = migration_reader_new();
     save.disks = snap_disks_new(options);
     save.progress = progress_new(options->progress, 0);

@@ -75,29 +75,29 @@ static bool is_over(unsigned seconds, gint64 since)
            g_get_monotonic_time() - since >= seconds * G_TIME_SPAN_SECOND;
 }
 
-bool coroutine_fn snap_target_wait(const SnapOptions *options,
-                                   const Interrupt *interrupt,
+bool coroutine_fn snap_target_wait(const SnapOptions *options, SnapWait *wait,
                                    SnapTarget *target, GError **errp)
 {
-    gint64 since = g_get_monotonic_time();
+    gint64 start = g_get_monotonic_time();
     GError *error = NULL;
 
+    wait->since = wait->since ? wait->since : start;
     while (!snap_target_open(options, target, &error)) {
         if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_LOCKED) ||
-            is_over(options->wait_lock, since)) {
+            is_over(options->wait_lock, wait->since)) {
             g_propagate_error(errp, error);
             return false;
         }
         g_clear_error(&error);
         event_loop_sleep(POLL_MS);
-        if (interrupt_signal(interrupt)) {
+        if (interrupt_signal(wait->interrupt)) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED,
                         "interrupted while the image was locked");
             return false;
         }
     }
     trace_event(options->trace, "snap_target_wait", "ms=%" G_GINT64_FORMAT,
-                (g_get_monotonic_time() - since) / G_TIME_SPAN_MILLISECOND);
+                (g_get_monotonic_time() - start) / G_TIME_SPAN_MILLISECOND);
     return true;
 }
 

@@ -25,11 +25,20 @@ bool coroutine_fn snap_target_open(const SnapOptions *options,
                                    SnapTarget *target, GError **errp);
 
 /*
- * The same, but wait for an image that is locked, as long as the options say
- * or until @interrupt (INTERRUPTED).
+ * How a command waits for images that are locked: one after the other, all
+ * together as long as its options say.
  */
-bool coroutine_fn snap_target_wait(const SnapOptions *options,
-                                   const Interrupt *interrupt,
+typedef struct SnapWait {
+    const Interrupt *interrupt; /* ends it */
+    gint64 since; /* g_get_monotonic_time(); 0: nobody was waited for yet */
+} SnapWait;
+
+/*
+ * The same, but wait for an image that is locked, as long as the options say
+ * since @wait began, which may be now, or until it is interrupted
+ * (INTERRUPTED).
+ */
+bool coroutine_fn snap_target_wait(const SnapOptions *options, SnapWait *wait,
                                    SnapTarget *target, GError **errp);
 
 /*
