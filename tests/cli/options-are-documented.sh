@@ -18,6 +18,8 @@ offered_options()
 {
     COMP_WORDS=(qemu-snap "$1" --)
     COMP_CWORD=2
+    COMP_LINE="qemu-snap $1 --"
+    COMP_POINT=${#COMP_LINE}
     _qemu_snap "$QEMU_SNAP"
     printf '%s\n' "${COMPREPLY[@]}" | sed -e 's/=$//' | sort -u
 }
