@@ -89,32 +89,68 @@ static uint64_t add_compressed(Builder *builder, const uint8_t *cluster)
     return COMPRESSED | sectors << split | offset;
 }
 
+/* Data where @kind has some; the rest is never shown. */
+static uint64_t add_data(Builder *builder, uint64_t guest_cluster, char kind)
+{
+    const Qcow2FixtureHeader *header = &builder->header;
+    Qcow2FixtureParts parts = qcow2_fixture_parts(kind, header->extended_l2);
+    uint64_t part_bytes = header->cluster_size / header->parts;
+    uint64_t offset = take(builder, 1, 1);
+    unsigned i;
+
+    qcow2_fixture_fill_cluster(guest_cluster, kind,
+                               builder->image->data + offset,
+                               header->cluster_size);
+    for (i = 0; i < header->parts; i++) {
+        if (!(parts.data >> i & 1)) {
+            memset(builder->image->data + offset + i * part_bytes, 0x5a,
+                   part_bytes);
+        }
+    }
+    return offset | COPIED;
+}
+
+/* The first number of an L2 entry. */
 static uint64_t add_cluster(Builder *builder, uint64_t guest_cluster, char kind)
 {
     uint64_t size = builder->header.cluster_size;
+    uint64_t zero = builder->header.extended_l2 ? 0 : ZERO;
     g_autofree uint8_t *data = g_malloc(size);
     uint64_t offset;
 
     switch (kind) {
     case '.':
+    case 'q':
         return 0;
     case 'z':
-        return ZERO;
+        return zero;
     case 'Z':
         offset = take(builder, 1, 1);
         /* Never shown: a reader that looks at it is found out. */
         memset(builder->image->data + offset, 0x5a, size);
-        return offset | ZERO | COPIED;
+        return offset | zero | COPIED;
     case 'd':
-        offset = take(builder, 1, 1);
-        qcow2_fixture_fill_cluster(guest_cluster, kind,
-                                   builder->image->data + offset, size);
-        return offset | COPIED;
+    case 'p':
+        return add_data(builder, guest_cluster, kind);
     case 'c':
         qcow2_fixture_fill_cluster(guest_cluster, kind, data, size);
         return add_compressed(builder, data);
     default:
         ck_abort_msg("unknown kind of cluster '%c'", kind);
+    }
+}
+
+static void add_l2_entry(Builder *builder, uint64_t at, uint64_t guest_cluster,
+                         char kind)
+{
+    uint64_t entry = add_cluster(builder, guest_cluster, kind);
+
+    qcow2_fixture_poke(builder->image, at, 8, entry);
+    if (builder->header.extended_l2 && kind != 'c') {
+        Qcow2FixtureParts parts = qcow2_fixture_parts(kind, true);
+
+        qcow2_fixture_poke(builder->image, at + 8, 4, parts.zeros);
+        qcow2_fixture_poke(builder->image, at + 12, 4, parts.data);
     }
 }
 
@@ -132,9 +168,8 @@ static void add_l2_table(Builder *builder, unsigned index, const char *kinds)
     qcow2_fixture_poke(builder->image, builder->header.l1_offset + index * 8, 8,
                        table | COPIED);
     for (i = 0; kinds[i]; i++) {
-        uint64_t entry = add_cluster(builder, index * entries + i, kinds[i]);
-
-        qcow2_fixture_poke(builder->image, table + i * 8, 8, entry);
+        add_l2_entry(builder, table + i * builder->header.l2_entry_bytes,
+                     index * entries + i, kinds[i]);
     }
 }
 
@@ -144,21 +179,24 @@ static void write_header(Builder *builder)
     uint32_t version = options->version ? options->version : 3;
     uint32_t length = options->header_length ? options->header_length : 112;
     uint32_t bits = options->refcount_bits ? options->refcount_bits : 16;
-    uint64_t span = 1ULL << (2 * options->cluster_bits - 3);
     GByteArray *image = builder->image;
+    uint64_t span;
 
     qcow2_fixture_poke(image, 0, 4, 0x514649fb);
     qcow2_fixture_poke(image, 4, 4, version);
     qcow2_fixture_poke(image, 20, 4, options->cluster_bits);
     qcow2_fixture_poke(image, 24, 8, options->disk_size);
+    if (version > 2) {
+        qcow2_fixture_poke(image, 72, 8, options->extended_l2 ? 16 : 0);
+        qcow2_fixture_poke(image, 96, 4, __builtin_ctz(bits));
+        qcow2_fixture_poke(image, 100, 4, length);
+    }
+    qcow2_fixture_header(image, &builder->header);
+    span = builder->header.l1_span;
     qcow2_fixture_poke(image, 36, 4,
                        options->disk_size / span +
                            !!(options->disk_size % span) +
                            options->spare_l1_entries);
-    if (version > 2) {
-        qcow2_fixture_poke(image, 96, 4, __builtin_ctz(bits));
-        qcow2_fixture_poke(image, 100, 4, length);
-    }
     qcow2_fixture_header(image, &builder->header);
 }
 

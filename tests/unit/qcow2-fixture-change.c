@@ -106,7 +106,7 @@ void qcow2_fixture_guest_discards(BlockFile **file, uint64_t guest_cluster)
     cluster = (qcow2_fixture_peek(image, at, 8) & OFFSET_MASK) /
               header.cluster_size;
     ck_assert_uint_ne(cluster, 0);
-    qcow2_fixture_poke(image, at, 8, 0);
+    memset(image->data + at, 0, header.l2_entry_bytes);
     qcow2_fixture_set_refcount(image, cluster,
                                qcow2_fixture_refcount(image, cluster) - 1);
     block_file_close(*file);

@@ -74,11 +74,29 @@ static void judge_copied(Judge *judge, const char *what, uint64_t entry)
     }
 }
 
-static void judge_l2_entry(Judge *judge, uint64_t entry, bool active)
+/* The second number of an extended L2 entry. */
+static void judge_subclusters(Judge *judge, uint64_t entry, uint64_t bitmap)
+{
+    uint32_t data = bitmap;
+    uint32_t zeros = bitmap >> 32;
+
+    if ((data & zeros) || (data && !(entry & OFFSET_MASK)) ||
+        (bitmap && (entry & COMPRESSED)) || (entry & 1)) {
+        found(judge, "impossible L2 entry 0x%016" PRIx64 ", 0x%016" PRIx64,
+              entry, bitmap);
+    }
+}
+
+static void judge_l2_entry(Judge *judge, uint64_t at, bool active)
 {
     unsigned split = 62 - (judge->header.cluster_bits - 8);
+    uint64_t entry = qcow2_fixture_peek(judge->image, at, 8);
     uint64_t host = entry & ((1ULL << split) - 1);
 
+    if (judge->header.extended_l2) {
+        judge_subclusters(judge, entry,
+                          qcow2_fixture_peek(judge->image, at + 8, 8));
+    }
     if (entry & COMPRESSED) {
         if (entry & COPIED) {
             found(judge, "compressed and COPIED: 0x%016" PRIx64, entry);
@@ -120,8 +138,7 @@ static void judge_l1(Judge *judge, uint64_t l1, uint64_t entries, bool active)
             judge_copied(judge, "L1 entry", entry);
         }
         for (j = 0; j < judge->header.l2_entries; j++) {
-            judge_l2_entry(judge,
-                           qcow2_fixture_peek(judge->image, table + j * 8, 8),
+            judge_l2_entry(judge, table + j * judge->header.l2_entry_bytes,
                            active);
         }
     }

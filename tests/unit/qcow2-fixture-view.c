@@ -14,18 +14,28 @@
 #define OFFSET_MASK 0x00fffffffffffe00ULL
 
 /*
- * What a guest cluster holds goes into a digest with its number. @data is NULL
- * for zeros; unallocated ones are left out, because they are not zeros where
- * there is a backing file.
+ * What the parts of a guest cluster are goes into a digest with their numbers,
+ * data with its bytes; unallocated ones are left out, because they are not
+ * zeros where there is a backing file.
  */
 static void digest_cluster(GChecksum *digest, uint64_t guest_cluster,
-                           const uint8_t *data, size_t bytes)
+                           Qcow2FixtureParts what, const uint8_t *data,
+                           size_t bytes, unsigned parts)
 {
-    uint64_t label[2] = { GUINT64_TO_BE(guest_cluster), data != NULL };
+    unsigned i;
 
-    g_checksum_update(digest, (const uint8_t *)label, sizeof(label));
-    if (data) {
-        g_checksum_update(digest, data, bytes);
+    for (i = 0; i < parts && (what.data | what.zeros); i++) {
+        bool is_data = what.data >> i & 1;
+        uint64_t label[2] = { GUINT64_TO_BE(guest_cluster * parts + i),
+                              is_data };
+
+        if (is_data || (what.zeros >> i & 1)) {
+            g_checksum_update(digest, (const uint8_t *)label, sizeof(label));
+        }
+        if (is_data) {
+            g_checksum_update(digest, data + i * (bytes / parts),
+                              bytes / parts);
+        }
     }
 }
 
@@ -33,7 +43,8 @@ char *qcow2_fixture_disk_digest(const Qcow2FixtureOptions *options)
 {
     g_autoptr(GChecksum) digest = g_checksum_new(G_CHECKSUM_SHA1);
     uint64_t size = 1ULL << options->cluster_bits;
-    uint64_t entries = size / 8;
+    uint64_t entries = size / (options->extended_l2 ? 16 : 8);
+    unsigned parts = options->extended_l2 ? 32 : 1;
     uint64_t clusters = (options->disk_size + size - 1) / size;
     g_autofree uint8_t *buffer = g_malloc(size);
     unsigned i;
@@ -43,12 +54,10 @@ char *qcow2_fixture_disk_digest(const Qcow2FixtureOptions *options)
         uint64_t guest_cluster = i * entries;
 
         for (; kind && *kind; kind++, guest_cluster++) {
-            if (*kind == 'd' || *kind == 'c') {
-                qcow2_fixture_fill_cluster(guest_cluster, *kind, buffer, size);
-                digest_cluster(digest, guest_cluster, buffer, size);
-            } else if (*kind != '.') {
-                digest_cluster(digest, guest_cluster, NULL, 0);
-            }
+            qcow2_fixture_fill_cluster(guest_cluster, *kind, buffer, size);
+            digest_cluster(digest, guest_cluster,
+                           qcow2_fixture_parts(*kind, options->extended_l2),
+                           buffer, size, parts);
         }
     }
     return g_strdup(g_checksum_get_string(digest));
@@ -70,40 +79,39 @@ static void inflate_cluster(const GByteArray *image, uint64_t offset,
 }
 
 /*
- * The cluster that an L2 entry stands for, as digest_cluster() wants it: in
- * *@data, NULL for zeros. Returns false for an unallocated one. @buffer has
- * room for a cluster.
+ * The cluster that the L2 entry at @at stands for, 0 where there is no table:
+ * its data in @buffer, which has room for a cluster, and what its parts are.
  */
-static bool view_cluster(const GByteArray *image,
-                         const Qcow2FixtureHeader *header, uint64_t entry,
-                         uint8_t *buffer, const uint8_t **data)
+static Qcow2FixtureParts view_cluster(const GByteArray *image,
+                                      const Qcow2FixtureHeader *header,
+                                      uint64_t at, uint8_t *buffer)
 {
     unsigned split = 62 - (header->cluster_bits - 8);
+    uint64_t entry = at ? qcow2_fixture_peek(image, at, 8) : 0;
     uint64_t size = header->cluster_size;
     uint64_t offset = entry & OFFSET_MASK;
 
-    *data = NULL;
     if (entry & COMPRESSED) {
         uint64_t sectors = (entry & (COMPRESSED - 1)) >> split;
 
         offset = entry & ((1ULL << split) - 1);
         inflate_cluster(image, offset, (sectors + 1) * 512 - offset % 512,
                         buffer, size);
-        *data = buffer;
-        return true;
+        return qcow2_fixture_parts('c', header->extended_l2);
     }
-    if (entry & 1) {
-        return true;
+    if (offset) {
+        memset(buffer, 0, size);
     }
-    if (offset == 0) {
-        return false;
-    }
-    memset(buffer, 0, size);
-    if (offset < image->len) {
+    if (offset && offset < image->len) {
         memcpy(buffer, image->data + offset, MIN(size, image->len - offset));
     }
-    *data = buffer;
-    return true;
+    if (at && header->extended_l2) {
+        return (Qcow2FixtureParts){
+            .data = qcow2_fixture_peek(image, at + 12, 4),
+            .zeros = qcow2_fixture_peek(image, at + 8, 4),
+        };
+    }
+    return qcow2_fixture_parts(entry & 1 ? 'z' : offset ? 'd' : '.', false);
 }
 
 /* What @entries of an L1 table map. */
@@ -113,7 +121,6 @@ static char *digest_disk(const GByteArray *image,
 {
     g_autoptr(GChecksum) digest = g_checksum_new(G_CHECKSUM_SHA1);
     g_autofree uint8_t *buffer = g_malloc(header->cluster_size);
-    const uint8_t *data;
     uint64_t i;
     uint64_t j;
 
@@ -121,18 +128,37 @@ static char *digest_disk(const GByteArray *image,
         uint64_t table = qcow2_fixture_peek(image, l1 + i * 8, 8) & OFFSET_MASK;
 
         for (j = 0; table && j < header->l2_entries; j++) {
-            uint64_t entry = qcow2_fixture_peek(image, table + j * 8, 8);
+            Qcow2FixtureParts parts = view_cluster(
+                image, header, table + j * header->l2_entry_bytes, buffer);
 
-            if (view_cluster(image, header, entry, buffer, &data)) {
-                digest_cluster(digest, i * header->l2_entries + j, data,
-                               header->cluster_size);
-            }
+            digest_cluster(digest, i * header->l2_entries + j, parts, buffer,
+                           header->cluster_size, header->parts);
         }
     }
     return g_strdup(g_checksum_get_string(digest));
 }
 
-/* Unallocated clusters are no VM state, which is something to be seen. */
+/*
+ * The first @bytes of a cluster of VM state, zeros and all. Returns false where
+ * some of it is unallocated, which no VM state is.
+ */
+static bool zero_parts(const Qcow2FixtureHeader *header, Qcow2FixtureParts what,
+                       uint8_t *buffer, uint64_t bytes)
+{
+    uint64_t part_bytes = header->cluster_size / header->parts;
+    unsigned i;
+
+    for (i = 0; i * part_bytes < bytes; i++) {
+        if (what.zeros >> i & 1) {
+            memset(buffer + i * part_bytes, 0, part_bytes);
+        } else if (!(what.data >> i & 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Holes are something to be seen. */
 static char *digest_vmstate(const GByteArray *image,
                             const Qcow2FixtureHeader *header,
                             const Qcow2FixtureEntry *snapshot)
@@ -145,9 +171,9 @@ static char *digest_vmstate(const GByteArray *image,
     for (position = 0; position < snapshot->vm_state_size; position += size) {
         uint64_t index = snapshot->vm_index + position / header->l1_span;
         uint64_t bytes = MIN(size, snapshot->vm_state_size - position);
+        Qcow2FixtureParts parts;
         uint64_t table = 0;
-        uint64_t entry = 0;
-        const uint8_t *data;
+        uint64_t at = 0;
 
         if (index < snapshot->l1_size) {
             table =
@@ -155,14 +181,12 @@ static char *digest_vmstate(const GByteArray *image,
                 OFFSET_MASK;
         }
         if (table) {
-            entry = qcow2_fixture_peek(
-                image, table + position / size % header->l2_entries * 8, 8);
+            at = table +
+                 position / size % header->l2_entries * header->l2_entry_bytes;
         }
-        if (!view_cluster(image, header, entry, buffer, &data)) {
+        parts = view_cluster(image, header, at, buffer);
+        if (!zero_parts(header, parts, buffer, bytes)) {
             return g_strdup_printf("hole at %" PRIu64, position);
-        }
-        if (!data) {
-            memset(buffer, 0, size);
         }
         g_checksum_update(digest, buffer, bytes);
     }

@@ -73,13 +73,18 @@ void qcow2_fixture_header(const GByteArray *image, Qcow2FixtureHeader *header)
     uint32_t bits = qcow2_fixture_peek(image, 20, 4);
     uint64_t cluster_size = 1ULL << bits;
     uint32_t order = version == 2 ? 4 : qcow2_fixture_peek(image, 96, 4);
+    bool extended = version > 2 && (qcow2_fixture_peek(image, 79, 1) & 16);
+    unsigned entry_bytes = extended ? 16 : 8;
 
     *header = (Qcow2FixtureHeader){
         .version = version,
         .cluster_bits = bits,
         .cluster_size = cluster_size,
-        .l2_entries = cluster_size / 8,
-        .l1_span = cluster_size / 8 * cluster_size,
+        .extended_l2 = extended,
+        .l2_entry_bytes = entry_bytes,
+        .parts = extended ? 32 : 1,
+        .l2_entries = cluster_size / entry_bytes,
+        .l1_span = cluster_size / entry_bytes * cluster_size,
         .disk_size = qcow2_fixture_peek(image, 24, 8),
         .l1_size = qcow2_fixture_peek(image, 36, 4),
         .l1_offset = qcow2_fixture_peek(image, 40, 8),
@@ -154,6 +159,30 @@ void qcow2_fixture_entry_clear(Qcow2FixtureEntry *entry)
     g_clear_pointer(&entry->name, g_free);
 }
 
+Qcow2FixtureParts qcow2_fixture_parts(char kind, bool extended_l2)
+{
+    uint32_t all = extended_l2 ? 0xffffffff : 1;
+
+    switch (kind) {
+    case 'd':
+    case 'c':
+        return (Qcow2FixtureParts){ .data = all };
+    case 'z':
+    case 'Z':
+        return (Qcow2FixtureParts){ .zeros = all };
+    case 'p':
+        ck_assert(extended_l2);
+        return (Qcow2FixtureParts){ .data = 0x800f00f1, .zeros = 0x10f0f00e };
+    case 'q':
+        ck_assert(extended_l2);
+        return (Qcow2FixtureParts){ .zeros = 0x80ff00f0 };
+    case '.':
+        return (Qcow2FixtureParts){ 0 };
+    default:
+        ck_abort_msg("unknown kind of cluster '%c'", kind);
+    }
+}
+
 uint64_t qcow2_fixture_l2_entry_at(const GByteArray *image, uint64_t l1_offset,
                                    uint64_t guest_cluster)
 {
@@ -164,7 +193,8 @@ uint64_t qcow2_fixture_l2_entry_at(const GByteArray *image, uint64_t l1_offset,
     table = qcow2_fixture_peek(
         image, l1_offset + guest_cluster / header.l2_entries * 8, 8);
     ck_assert_uint_ne(table & OFFSET_MASK, 0);
-    return (table & OFFSET_MASK) + guest_cluster % header.l2_entries * 8;
+    return (table & OFFSET_MASK) +
+           guest_cluster % header.l2_entries * header.l2_entry_bytes;
 }
 
 uint64_t qcow2_fixture_vmstate_entry_at(const GByteArray *image,

@@ -27,11 +27,15 @@ typedef struct Qcow2FixtureOptions {
     uint64_t disk_size;        /* bytes */
     uint32_t spare_l1_entries; /* behind those that the disk needs */
     uint32_t free_clusters;    /* nobody's, before each L2 table */
+    bool extended_l2;
     /*
      * What the active L1 maps. One string for each L2 table, NULL for none,
      * one letter for each guest cluster:
      *   . unallocated            d data            c compressed
      *   z zeros, none allocated  Z zeros, a cluster is held
+     * and with extended L2, where others are what these are not:
+     *   p some subclusters are data, some zeros
+     *   q some subclusters are zeros, none allocated
      * Behind the end of a string everything is unallocated. Tables behind
      * those of the disk need spare L1 entries.
      */
@@ -42,7 +46,7 @@ typedef struct Qcow2FixtureOptions {
 GByteArray *qcow2_fixture_build(const Qcow2FixtureOptions *options);
 
 /*
- * What a guest cluster of kind 'd' or 'c' holds. Compressed ones have a
+ * What a guest cluster of kind 'd', 'p' or 'c' holds. Compressed ones have a
  * period, so that they can be packed.
  */
 void qcow2_fixture_fill_cluster(uint64_t guest_cluster, char kind,
@@ -63,6 +67,9 @@ typedef struct Qcow2FixtureHeader {
     uint32_t version;
     uint32_t cluster_bits;
     uint64_t cluster_size;
+    bool extended_l2;
+    unsigned l2_entry_bytes;
+    unsigned parts; /* of a cluster: 1, or 32 subclusters */
     uint64_t l2_entries;
     uint64_t l1_span; /* guest bytes of one L1 entry */
     uint64_t disk_size;
@@ -97,6 +104,15 @@ void qcow2_fixture_entry(const GByteArray *image, unsigned index,
 void qcow2_fixture_entry_clear(Qcow2FixtureEntry *entry);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Qcow2FixtureEntry, qcow2_fixture_entry_clear)
+
+/* What the parts of a cluster are; the first one is bit 0. */
+typedef struct Qcow2FixtureParts {
+    uint32_t data;
+    uint32_t zeros;
+} Qcow2FixtureParts;
+
+/* The parts of a cluster of that kind, of one part or of 32. */
+Qcow2FixtureParts qcow2_fixture_parts(char kind, bool extended_l2);
 
 /* File offset of the L2 entry for a guest cluster, below that L1 table. */
 uint64_t qcow2_fixture_l2_entry_at(const GByteArray *image, uint64_t l1_offset,

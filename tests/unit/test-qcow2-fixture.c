@@ -42,6 +42,15 @@ static const Qcow2FixtureOptions shapes[] = {
       .refcount_bits = 32,
       .spare_l1_entries = 2,
       .l2 = { "d", NULL, "ddd" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 25,
+      .l2 = { "pqd.Zzcp", "q.p" } },
+    { .cluster_bits = 16,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .spare_l1_entries = 1,
+      .l2 = { "dp", "pdd" } },
 };
 
 START_TEST(built_images_are_sound)
@@ -74,12 +83,29 @@ static void run_qemu_img(const char *const *arguments)
     ck_assert_int_eq(status, 0);
 }
 
+static void shown_cluster(const Qcow2FixtureOptions *options,
+                          uint64_t guest_cluster, char kind, uint8_t *cluster)
+{
+    uint64_t size = 1ULL << options->cluster_bits;
+    unsigned parts = options->extended_l2 ? 32 : 1;
+    Qcow2FixtureParts what = qcow2_fixture_parts(kind, options->extended_l2);
+    unsigned i;
+
+    qcow2_fixture_fill_cluster(guest_cluster, kind, cluster, size);
+    for (i = 0; i < parts; i++) {
+        if (!(what.data >> i & 1)) {
+            memset(cluster + i * (size / parts), 0, size / parts);
+        }
+    }
+}
+
 /* What QEMU reads from the disk is what the options say. */
 START_TEST(qemu_reads_the_same_disk)
 {
     const Qcow2FixtureOptions *options = &shapes[_i];
     g_autoptr(GByteArray) image = qcow2_fixture_build(options);
     uint64_t size = 1ULL << options->cluster_bits;
+    uint64_t entries = size / (options->extended_l2 ? 16 : 8);
     uint64_t disk_bytes = options->disk_size / 512 * 512;
     g_autofree uint8_t *cluster = g_malloc(size);
     g_autofree char *raw = NULL;
@@ -96,14 +122,11 @@ START_TEST(qemu_reads_the_same_disk)
     ck_assert(g_file_get_contents(to, &raw, &bytes, NULL));
     ck_assert_uint_eq(bytes, disk_bytes);
     for (i = 0; i * size < disk_bytes; i++) {
-        const char *kinds = options->l2[i / (size / 8)];
-        uint64_t at = i % (size / 8);
+        const char *kinds = options->l2[i / entries];
+        uint64_t at = i % entries;
         char kind = kinds && at < strlen(kinds) ? kinds[at] : '.';
 
-        memset(cluster, 0, size);
-        if (kind == 'd' || kind == 'c') {
-            qcow2_fixture_fill_cluster(i, kind, cluster, size);
-        }
+        shown_cluster(options, i, kind, cluster);
         ck_assert_mem_eq(raw + i * size, cluster,
                          MIN(size, disk_bytes - i * size));
     }
@@ -196,6 +219,38 @@ START_TEST(judge_finds_wrong_entries)
 }
 END_TEST
 
+START_TEST(judge_finds_wrong_subclusters)
+{
+    static const Qcow2FixtureOptions options = {
+        .cluster_bits = 14,
+        .extended_l2 = true,
+        .disk_size = 1 << 20,
+        .l2 = { "p.c" },
+    };
+    static const struct {
+        uint64_t guest_cluster;
+        unsigned at;
+        uint64_t value;
+    } cases[] = {
+        { 0, 12, 0x10 }, { 0, 7, 1 },  { 1, 15, 1 },
+        { 1, 7, 1 },     { 2, 15, 1 }, { 2, 8, 1 },
+    };
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+        Qcow2FixtureHeader header;
+        uint64_t at;
+
+        qcow2_fixture_header(image, &header);
+        at = qcow2_fixture_l2_entry_at(image, header.l1_offset,
+                                       cases[i].guest_cluster);
+        qcow2_fixture_poke(image, at + cases[i].at, 1, cases[i].value);
+        assert_finding(image, "impossible L2 entry");
+    }
+}
+END_TEST
+
 START_TEST(judge_finds_a_missing_block)
 {
     g_autoptr(GByteArray) image = build_victim();
@@ -238,6 +293,7 @@ static Suite *fixture_suite(void)
                         G_N_ELEMENTS(shapes));
     tcase_add_test(tcase, judge_finds_wrong_refcounts);
     tcase_add_test(tcase, judge_finds_wrong_entries);
+    tcase_add_test(tcase, judge_finds_wrong_subclusters);
     tcase_add_test(tcase, judge_finds_a_missing_block);
     tcase_add_test(tcase, description_shows_changes);
     suite_add_tcase(suite, tcase);
