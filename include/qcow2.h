@@ -76,7 +76,7 @@ typedef struct Qcow2Image Qcow2Image;
  * and must outlive the image. Yields. Returns NULL and fills @errp (IO,
  * DAMAGED, UNSUPPORTED) when this is not a qcow2 image that can be understood.
  * Features that only matter to disk or VM state content (encryption, external
- * data file, extended L2) do not hinder opening.
+ * data file) do not hinder opening.
  */
 Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp);
 void qcow2_close(Qcow2Image *image);

@@ -63,18 +63,30 @@ bool qcow2_l1_entry_decode(const Qcow2Image *image, uint64_t entry,
     return true;
 }
 
+Qcow2L2Entry qcow2_l2_entry_load(const Qcow2Header *header,
+                                 const uint64_t *table, uint64_t index)
+{
+    unsigned words = qcow2_l2_entry_words(header);
+
+    return (Qcow2L2Entry){
+        .entry = be64toh(table[index * words]),
+        .subclusters = words == 2 ? be64toh(table[index * words + 1]) : 0,
+    };
+}
+
 /*
  * Offset and sector count share the bits below COMPRESSED; the larger the
  * cluster, the more bits the count takes.
  */
-static bool decode_compressed(const Qcow2Image *image, uint64_t entry,
+static bool decode_compressed(const Qcow2Image *image, Qcow2L2Entry entry,
                               Qcow2Cluster *cluster)
 {
     unsigned split = 62 - (image->header.cluster_bits - 8);
-    uint64_t offset = entry & ((1ULL << split) - 1);
-    uint64_t sectors = (entry & (QCOW2_COMPRESSED - 1)) >> split;
+    uint64_t offset = entry.entry & ((1ULL << split) - 1);
+    uint64_t sectors = (entry.entry & (QCOW2_COMPRESSED - 1)) >> split;
 
-    if (entry & QCOW2_COPIED || offset >= QCOW2_MAX_HOST_OFFSET ||
+    if (entry.entry & QCOW2_COPIED || entry.subclusters ||
+        offset >= QCOW2_MAX_HOST_OFFSET ||
         offset < qcow2_cluster_size(&image->header) ||
         offset >= image->file_size) {
         return false;
@@ -87,20 +99,43 @@ static bool decode_compressed(const Qcow2Image *image, uint64_t entry,
     return true;
 }
 
-static bool decode_standard(const Qcow2Image *image, uint64_t entry,
+/* No subcluster is data and zeros, and none has data without a place for it. */
+static bool subclusters_valid(const Qcow2Cluster *cluster)
+{
+    return !(cluster->data & cluster->zeros) &&
+           (cluster->offset || !cluster->data);
+}
+
+/* What the subclusters are: with extended L2 the zero flag is reserved. */
+static bool decode_subclusters(const Qcow2Image *image, Qcow2L2Entry entry,
+                               Qcow2Cluster *cluster)
+{
+    bool zero = entry.entry & QCOW2_ZERO;
+
+    if (qcow2_l2_entry_words(&image->header) == 2) {
+        cluster->data = entry.subclusters & QCOW2_SUBCLUSTERS_ALL;
+        cluster->zeros = entry.subclusters >> QCOW2_SUBCLUSTERS;
+        return !zero && subclusters_valid(cluster);
+    }
+    cluster->data = zero || !cluster->offset ? 0 : QCOW2_SUBCLUSTERS_ALL;
+    cluster->zeros = zero ? QCOW2_SUBCLUSTERS_ALL : 0;
+    /* Version 2 has no zero flag: set there, it is damage. */
+    return !zero || image->header.version >= 3;
+}
+
+static bool decode_standard(const Qcow2Image *image, Qcow2L2Entry entry,
                             Qcow2Cluster *cluster)
 {
-    uint64_t offset = entry & QCOW2_OFFSET_MASK;
-    bool zero = entry & QCOW2_ZERO;
+    uint64_t offset = entry.entry & QCOW2_OFFSET_MASK;
 
-    /* Version 2 has no zero flag: set there, it is damage. */
-    if ((entry & QCOW2_L2_RESERVED) || (zero && image->header.version < 3) ||
-        (offset && !cluster_offset_valid(image, offset))) {
-        return false;
-    }
     cluster->offset = offset;
     cluster->bytes = 0;
-    if (zero) {
+    if ((entry.entry & QCOW2_L2_RESERVED) ||
+        (offset && !cluster_offset_valid(image, offset)) ||
+        !decode_subclusters(image, entry, cluster)) {
+        return false;
+    }
+    if (cluster->zeros == QCOW2_SUBCLUSTERS_ALL) {
         cluster->type = offset ? QCOW2_CLUSTER_ZERO_ALLOCATED
                                : QCOW2_CLUSTER_ZERO_PLAIN;
     } else {
@@ -110,21 +145,35 @@ static bool decode_standard(const Qcow2Image *image, uint64_t entry,
     return true;
 }
 
-bool qcow2_l2_entry_decode(const Qcow2Image *image, uint64_t entry,
-                           uint64_t guest_cluster, Qcow2Cluster *cluster,
-                           GError **errp)
+static bool refuse_entry(const Qcow2Image *image, Qcow2L2Entry entry,
+                         uint64_t guest_cluster, GError **errp)
 {
-    bool valid = (entry & QCOW2_COMPRESSED)
-                     ? decode_compressed(image, entry, cluster)
-                     : decode_standard(image, entry, cluster);
+    uint64_t guest_offset = guest_cluster << image->header.cluster_bits;
 
-    if (!valid) {
+    if (qcow2_l2_entry_words(&image->header) == 2) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                    "impossible L2 entry 0x%016" PRIx64
+                    " with subclusters 0x%016" PRIx64
+                    " for guest offset 0x%" PRIx64,
+                    entry.entry, entry.subclusters, guest_offset);
+    } else {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "impossible L2 entry 0x%016" PRIx64
                     " for guest offset 0x%" PRIx64,
-                    entry, guest_cluster << image->header.cluster_bits);
+                    entry.entry, guest_offset);
     }
-    return valid;
+    return false;
+}
+
+bool qcow2_l2_entry_decode(const Qcow2Image *image, Qcow2L2Entry entry,
+                           uint64_t guest_cluster, Qcow2Cluster *cluster,
+                           GError **errp)
+{
+    bool valid = (entry.entry & QCOW2_COMPRESSED)
+                     ? decode_compressed(image, entry, cluster)
+                     : decode_standard(image, entry, cluster);
+
+    return valid || refuse_entry(image, entry, guest_cluster, errp);
 }
 
 /*
@@ -138,18 +187,30 @@ static uint64_t most_neighbours(const Qcow2Image *image, uint64_t offset)
     return qcow2_bytes_to_clusters(&image->header, limit - offset);
 }
 
+/* Can the subclusters of an entry that is otherwise possible be? */
+static bool subclusters_possible(const Qcow2Image *image, const uint64_t *table,
+                                 uint64_t index)
+{
+    Qcow2L2Entry entry = qcow2_l2_entry_load(&image->header, table, index);
+    Qcow2Cluster cluster = { .offset = entry.entry & QCOW2_OFFSET_MASK };
+
+    return decode_subclusters(image, entry, &cluster);
+}
+
 bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
                          uint64_t index, uint64_t l1_index, Qcow2L2Run *run,
                          GError **errp)
 {
     const Qcow2Header *header = &image->header;
     uint64_t l2_entries = qcow2_l2_entries(header);
-    uint64_t entry = be64toh(table[index]);
+    unsigned words = qcow2_l2_entry_words(header);
+    Qcow2L2Entry first = qcow2_l2_entry_load(header, table, index);
+    uint64_t entry = first.entry;
     uint64_t most = l2_entries - index;
     uint64_t step = 0;
     uint64_t count = 1;
 
-    if (!qcow2_l2_entry_decode(image, entry, l1_index * l2_entries + index,
+    if (!qcow2_l2_entry_decode(image, first, l1_index * l2_entries + index,
                                &run->cluster, errp)) {
         return false;
     }
@@ -166,7 +227,9 @@ bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
         most = 1;
         break;
     }
-    while (count < most && table[index + count] == htobe64(entry + step)) {
+    while (count < most &&
+           table[(index + count) * words] == htobe64(entry + step) &&
+           (words == 1 || subclusters_possible(image, table, index + count))) {
         entry += step;
         count++;
     }

@@ -229,6 +229,19 @@ static bool check_compression(const Qcow2Header *header, GError **errp)
     return true;
 }
 
+/* QEMU wants subclusters of a sector at least. */
+static bool check_subclusters(const Qcow2Header *header, GError **errp)
+{
+    if (qcow2_l2_entry_words(header) == 2 &&
+        qcow2_cluster_size(header) < QCOW2_SUBCLUSTERS * 512) {
+        return damaged(errp,
+                       "clusters of %" PRIu64 " bytes are too small for "
+                       "extended L2 entries (offset 20)",
+                       qcow2_cluster_size(header));
+    }
+    return true;
+}
+
 /* The image's own word for an incompatible feature bit, or NULL. */
 static char *feature_name(const uint8_t *table, size_t bytes, unsigned bit)
 {
@@ -376,7 +389,7 @@ static bool decode_variable_part(const uint8_t *cluster, size_t bytes,
                              &extensions, errp) &&
            check_features(header, extensions.feature_names,
                           extensions.feature_names_bytes, errp) &&
-           check_compression(header, errp);
+           check_compression(header, errp) && check_subclusters(header, errp);
 }
 
 bool qcow2_header_decode(const uint8_t *cluster, size_t bytes,

@@ -152,9 +152,6 @@ bool qcow2_check_readable(const Qcow2Image *image, GError **errp)
     if (header->incompatible_features & QCOW2_INCOMPATIBLE_EXTERNAL_DATA) {
         return unsupported(errp, "an external data file");
     }
-    if (header->incompatible_features & QCOW2_INCOMPATIBLE_EXTENDED_L2) {
-        return unsupported(errp, "extended L2 entries");
-    }
     return true;
 }
 

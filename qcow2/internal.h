@@ -66,16 +66,31 @@ static inline uint64_t qcow2_bytes_to_clusters(const Qcow2Header *header,
     return div_round_up(bytes, qcow2_cluster_size(header));
 }
 
-/* Entries of one (standard) L2 table. */
+/*
+ * Numbers of 64 bits in one L2 entry: with extended L2 the second one says
+ * what each subcluster is.
+ */
+static inline unsigned qcow2_l2_entry_words(const Qcow2Header *header)
+{
+    return header->incompatible_features & QCOW2_INCOMPATIBLE_EXTENDED_L2 ? 2
+                                                                          : 1;
+}
+
+static inline uint64_t qcow2_l2_entry_bytes(const Qcow2Header *header)
+{
+    return qcow2_l2_entry_words(header) * sizeof(uint64_t);
+}
+
+/* Entries of one L2 table. */
 static inline uint64_t qcow2_l2_entries(const Qcow2Header *header)
 {
-    return qcow2_cluster_size(header) / sizeof(uint64_t);
+    return qcow2_cluster_size(header) / qcow2_l2_entry_bytes(header);
 }
 
 /* log2 of the guest bytes that one L1 entry maps. */
 static inline unsigned qcow2_l1_span_bits(const Qcow2Header *header)
 {
-    return 2 * header->cluster_bits - 3;
+    return 2 * header->cluster_bits - 2 - qcow2_l2_entry_words(header);
 }
 
 /*
@@ -178,6 +193,21 @@ uint64_t *coroutine_fn qcow2_read_table(BlockFile *file, uint64_t offset,
 bool qcow2_l1_entry_decode(const Qcow2Image *image, uint64_t entry,
                            uint64_t index, uint64_t *l2_offset, GError **errp);
 
+/* With extended L2 every cluster has this many parts. */
+#define QCOW2_SUBCLUSTERS      32u
+#define QCOW2_SUBCLUSTERS_ALL  0xffffffffu
+#define QCOW2_SUBCLUSTERS_DATA 0x00000000ffffffffULL /* bitmap: all have data */
+
+/* An L2 entry in host order. */
+typedef struct Qcow2L2Entry {
+    uint64_t entry;
+    uint64_t subclusters; /* the bitmap; 0 without extended L2 */
+} Qcow2L2Entry;
+
+/* Entry @index of an L2 table as stored, or of a part of one. */
+Qcow2L2Entry qcow2_l2_entry_load(const Qcow2Header *header,
+                                 const uint64_t *table, uint64_t index);
+
 typedef enum Qcow2ClusterType {
     QCOW2_CLUSTER_UNALLOCATED, /* the backing file shows through */
     QCOW2_CLUSTER_NORMAL,
@@ -186,21 +216,28 @@ typedef enum Qcow2ClusterType {
     QCOW2_CLUSTER_COMPRESSED,
 } Qcow2ClusterType;
 
+/*
+ * Where only some subclusters are zeros, the type is that of the others:
+ * UNALLOCATED when no cluster is held, else NORMAL. Without extended L2, all
+ * subclusters are alike. A compressed cluster has none.
+ */
 typedef struct Qcow2Cluster {
     Qcow2ClusterType type;
     uint64_t offset; /* host bytes; of the compressed data: any alignment */
     uint64_t bytes;  /* COMPRESSED: what must be read, clipped to nothing */
+    uint32_t data;   /* subclusters that have data; the first one is bit 0 */
+    uint32_t zeros;  /* those that are zeros; the backing file has the rest */
 } Qcow2Cluster;
 
 /*
- * Decode a standard L2 entry and check it against the file. @guest_cluster is
- * for the error (DAMAGED).
+ * Decode an L2 entry and check it against the file. @guest_cluster is for the
+ * error (DAMAGED).
  */
-bool qcow2_l2_entry_decode(const Qcow2Image *image, uint64_t entry,
+bool qcow2_l2_entry_decode(const Qcow2Image *image, Qcow2L2Entry entry,
                            uint64_t guest_cluster, Qcow2Cluster *cluster,
                            GError **errp);
 
-/* Entries of an L2 table that are alike. */
+/* Entries of an L2 table that are alike, but perhaps for their subclusters. */
 typedef struct Qcow2L2Run {
     Qcow2Cluster cluster; /* of the first entry */
     uint64_t entries;     /* their clusters, if any, follow one another */

@@ -29,6 +29,7 @@ static bool coroutine_fn mark_clusters(const Qcow2Transaction *transaction,
                                        uint64_t count, uint64_t cluster,
                                        bool *changed, GError **errp)
 {
+    unsigned words = qcow2_l2_entry_words(&transaction->image->header);
     uint64_t value;
     uint64_t same;
     uint64_t i;
@@ -46,7 +47,7 @@ static bool coroutine_fn mark_clusters(const Qcow2Transaction *transaction,
                 cluster << transaction->image->header.cluster_bits);
         }
         copied = value == 1 ? htobe64(QCOW2_COPIED) : 0;
-        for (i = index; i < index + same; i++) {
+        for (i = index * words; i < (index + same) * words; i += words) {
             uint64_t entry = (table[i] & ~htobe64(QCOW2_COPIED)) | copied;
 
             *changed |= entry != table[i];

@@ -116,6 +116,7 @@ static bool coroutine_fn copy_l2_table(Qcow2Transaction *transaction,
                                        uint64_t *table, GError **errp)
 {
     const Qcow2Header *header = &transaction->image->header;
+    unsigned words = qcow2_l2_entry_words(header);
     uint64_t copy;
     uint64_t i;
 
@@ -124,7 +125,7 @@ static bool coroutine_fn copy_l2_table(Qcow2Transaction *transaction,
     }
     /* A compressed entry never has the flag; decoding saw to that. */
     for (i = 0; i < qcow2_l2_entries(header); i++) {
-        table[i] &= htobe64(~QCOW2_COPIED);
+        table[i * words] &= htobe64(~QCOW2_COPIED);
     }
     disk->active_l1[l1_index] = copy | QCOW2_COPIED;
     return qcow2_write_buffer_put(transaction->metadata, copy, table,

@@ -87,7 +87,7 @@ static uint64_t metadata_bytes(const Qcow2SnapshotWriter *writer,
     const Qcow2Header *header = &image->header;
     const Qcow2Refcounts *refcounts = writer->snapshot.transaction->refcounts;
     uint64_t tables =
-        8 * clusters + /* L2 tables: 8 bytes a cluster */
+        qcow2_l2_entry_bytes(header) * clusters + /* L2 tables */
         16 * (header->l1_size + clusters / qcow2_l2_entries(header)) +
         qcow2_snapshot_table_bytes(image->snapshots) + 1024 +
         8 * refcounts->table_entries;
@@ -332,6 +332,7 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     const Qcow2Header *header = &writer->image->header;
     uint64_t tables = vmstate_l2_tables(writer);
     uint64_t entries = tables * qcow2_l2_entries(header);
+    uint64_t entry_bytes = qcow2_l2_entry_bytes(header);
     uint64_t i;
 
     *offset = 0;
@@ -344,15 +345,17 @@ static bool coroutine_fn write_l2_tables(Qcow2SnapshotWriter *writer,
     }
     for (i = 0; i < entries; i++) {
         uint64_t contiguous;
-        uint64_t entry = 0;
+        /* The second number, of which 32 bits are set, is for extended L2. */
+        uint64_t entry[2] = { 0 };
 
         if (i < writer->vmstate_clusters) {
-            entry = htobe64(
+            entry[0] = htobe64(
                 map_position(writer, i << header->cluster_bits, &contiguous));
+            entry[1] = htobe64(QCOW2_SUBCLUSTERS_DATA);
         }
         if (!qcow2_write_buffer_put(writer->snapshot.transaction->metadata,
-                                    *offset + i * sizeof(entry), &entry,
-                                    sizeof(entry), errp)) {
+                                    *offset + i * entry_bytes, entry,
+                                    entry_bytes, errp)) {
             return false;
         }
     }

@@ -30,7 +30,7 @@
 #include "vmstate-map.h"
 
 /* 64 KiB of L2 entries. They map 4 MiB with the smallest clusters. */
-#define WINDOW_ENTRIES 8192
+#define WINDOW_WORDS 8192
 
 /*
  * What a stream is reading at once, 32 MiB, are 9 windows of the smallest
@@ -59,6 +59,7 @@ struct Qcow2VmstateMap {
     const Qcow2Image *image;
     uint64_t *l1; /* L2 table offsets, from the VM state's first on */
     uint64_t l1_entries;
+    uint64_t window_entries;
     uint64_t windows_needed; /* for all of the VM state */
 
     Window windows[WINDOWS];
@@ -133,9 +134,10 @@ Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
     map->image = image;
     map->l1_entries = div_round_up(snapshot->vm_state_size,
                                    1ULL << qcow2_l1_span_bits(header));
+    map->window_entries = WINDOW_WORDS / qcow2_l2_entry_words(header);
     map->windows_needed =
         div_round_up(qcow2_bytes_to_clusters(header, snapshot->vm_state_size),
-                     WINDOW_ENTRIES);
+                     map->window_entries);
     for (i = 0; i < WINDOWS; i++) {
         map->windows[i].map = map;
     }
@@ -202,7 +204,7 @@ static int begin_loading(Qcow2VmstateMap *map, Window *window, uint64_t number)
 {
     if (!window->entries) {
         window->entries =
-            block_file_alloc_buffer(WINDOW_ENTRIES * sizeof(uint64_t));
+            block_file_alloc_buffer(WINDOW_WORDS * sizeof(uint64_t));
     }
     if (!window->entries) {
         return -ENOMEM;
@@ -222,25 +224,26 @@ static int begin_loading(Qcow2VmstateMap *map, Window *window, uint64_t number)
 static void coroutine_fn add_tables(Window *window, Qcow2ReadGroup *group)
 {
     const Qcow2VmstateMap *map = window->map;
-    uint64_t l2_entries = qcow2_l2_entries(&map->image->header);
-    uint64_t part = MIN(l2_entries, WINDOW_ENTRIES);
-    uint64_t first = window->number * WINDOW_ENTRIES;
+    const Qcow2Header *header = &map->image->header;
+    uint64_t l2_entries = qcow2_l2_entries(header);
+    uint64_t entry_bytes = qcow2_l2_entry_bytes(header);
+    uint64_t part = MIN(l2_entries, map->window_entries);
+    uint64_t first = window->number * map->window_entries;
     uint64_t i;
 
-    for (i = 0; i < WINDOW_ENTRIES; i += part) {
+    for (i = 0; i < map->window_entries; i += part) {
         uint64_t table = (first + i) / l2_entries;
         uint64_t within = (first + i) % l2_entries;
-        uint64_t *to = window->entries + i;
+        uint64_t *to = window->entries + i * qcow2_l2_entry_words(header);
 
         if (table >= map->l1_entries) {
             break;
         }
         if (map->l1[table] == 0) {
-            memset(to, 0, part * sizeof(*to));
+            memset(to, 0, part * entry_bytes);
         } else {
-            qcow2_read_group_add(group,
-                                 map->l1[table] + within * sizeof(uint64_t), to,
-                                 part * sizeof(*to));
+            qcow2_read_group_add(group, map->l1[table] + within * entry_bytes,
+                                 to, part * entry_bytes);
         }
     }
 }
@@ -327,17 +330,18 @@ static Window *coroutine_fn get_window(Qcow2VmstateMap *map, uint64_t number,
     return window;
 }
 
-/* An entry of the VM state, as stored. */
+/* An entry of the VM state. */
 static bool coroutine_fn get_entry(Qcow2VmstateMap *map, uint64_t index,
-                                   uint64_t *entry, GError **errp)
+                                   Qcow2L2Entry *entry, GError **errp)
 {
-    Window *window = get_window(map, index / WINDOW_ENTRIES, errp);
+    Window *window = get_window(map, index / map->window_entries, errp);
 
     if (!window) {
         return false;
     }
     window->last_used = ++map->clock;
-    *entry = window->entries[index % WINDOW_ENTRIES];
+    *entry = qcow2_l2_entry_load(&map->image->header, window->entries,
+                                 index % map->window_entries);
     fetch_ahead(window);
     return true;
 }
@@ -347,13 +351,12 @@ bool coroutine_fn qcow2_vmstate_map_find(Qcow2VmstateMap *map,
                                          Qcow2Cluster *cluster, GError **errp)
 {
     uint64_t index = position >> map->image->header.cluster_bits;
-    uint64_t entry;
+    Qcow2L2Entry entry;
 
     if (!get_entry(map, index, &entry, errp)) {
         return false;
     }
-    if (!qcow2_l2_entry_decode(map->image, be64toh(entry), index, cluster,
-                               errp)) {
+    if (!qcow2_l2_entry_decode(map->image, entry, index, cluster, errp)) {
         g_prefix_error(errp, "VM state position %" PRIu64 ": ", position);
         return false;
     }

@@ -60,53 +60,22 @@ void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader)
     }
 }
 
-/* Can the bytes of @cluster be read at all? @position is for the error. */
-static bool check_cluster(const Qcow2VmstateReader *reader, uint64_t position,
-                          const Qcow2Cluster *cluster, GError **errp)
+static bool has_hole(const Qcow2VmstateReader *reader, uint64_t position,
+                     GError **errp)
 {
-    switch (cluster->type) {
-    case QCOW2_CLUSTER_UNALLOCATED:
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                    "the VM state has a hole at position %" PRIu64
-                    " of %" PRIu64,
-                    position, reader->bytes);
-        return false;
-    case QCOW2_CLUSTER_COMPRESSED:
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
-                    "compressed clusters in the VM state are not supported "
-                    "(position %" PRIu64 ")",
-                    position);
-        return false;
-    case QCOW2_CLUSTER_NORMAL:
-    case QCOW2_CLUSTER_ZERO_PLAIN:
-    case QCOW2_CLUSTER_ZERO_ALLOCATED:
-        return true;
-    }
-    g_assert_not_reached();
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                "the VM state has a hole at position %" PRIu64 " of %" PRIu64,
+                position, reader->bytes);
+    return false;
 }
 
-/*
- * Ask @group for the @bytes at @position, which are in one cluster. Zeros need
- * no reading.
- */
-static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
-                                   Qcow2ReadGroup *group, uint64_t position,
-                                   uint8_t *buffer, size_t bytes, GError **errp)
+/* Ask @group for @bytes of data in the file. */
+static bool coroutine_fn add_data(const Qcow2VmstateReader *reader,
+                                  Qcow2ReadGroup *group, uint64_t offset,
+                                  uint8_t *buffer, size_t bytes, GError **errp)
 {
-    uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
     uint64_t file_size = reader->image->file_size;
-    Qcow2Cluster cluster;
-    uint64_t offset;
 
-    if (!qcow2_vmstate_map_find(reader->map, position, &cluster, errp) ||
-        !check_cluster(reader, position, &cluster, errp)) {
-        return false;
-    }
-    if (cluster.type != QCOW2_CLUSTER_NORMAL) {
-        memset(buffer, 0, bytes);
-        return true;
-    }
-    offset = cluster.offset + (position & (cluster_size - 1));
     if (!range_within(offset, bytes, file_size)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                     "the file ends at offset %" PRIu64 ", inside the VM state",
@@ -115,6 +84,73 @@ static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
     }
     qcow2_read_group_add(group, offset, buffer, bytes);
     return true;
+}
+
+/* How many subclusters, from that numbered @first on, are in @set. */
+static unsigned count_subclusters(uint32_t set, unsigned first)
+{
+    uint32_t others = ~set >> first;
+
+    return others ? (unsigned)__builtin_ctz(others) : QCOW2_SUBCLUSTERS - first;
+}
+
+/*
+ * Ask @group for the @bytes at @position, which are in @cluster, subclusters
+ * that are alike together. Zeros need no reading.
+ */
+static bool coroutine_fn add_subclusters(const Qcow2VmstateReader *reader,
+                                         Qcow2ReadGroup *group,
+                                         const Qcow2Cluster *cluster,
+                                         uint64_t position, uint8_t *buffer,
+                                         size_t bytes, GError **errp)
+{
+    uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
+    uint64_t subcluster_size = cluster_size / QCOW2_SUBCLUSTERS;
+    uint64_t within = position & (cluster_size - 1);
+    uint64_t end = within + bytes;
+
+    while (within < end) {
+        unsigned first = within / subcluster_size;
+        unsigned data = count_subclusters(cluster->data, first);
+        unsigned zeros = count_subclusters(cluster->zeros, first);
+        uint64_t stop = (first + MAX(data, zeros)) * subcluster_size;
+        size_t piece = MIN(stop, end) - within;
+
+        if (data == 0 && zeros == 0) {
+            return has_hole(reader, position, errp);
+        }
+        if (zeros) {
+            memset(buffer, 0, piece);
+        } else if (!add_data(reader, group, cluster->offset + within, buffer,
+                             piece, errp)) {
+            return false;
+        }
+        within += piece;
+        position += piece;
+        buffer += piece;
+    }
+    return true;
+}
+
+/* Ask @group for the @bytes at @position, which are in one cluster. */
+static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
+                                   Qcow2ReadGroup *group, uint64_t position,
+                                   uint8_t *buffer, size_t bytes, GError **errp)
+{
+    Qcow2Cluster cluster;
+
+    if (!qcow2_vmstate_map_find(reader->map, position, &cluster, errp)) {
+        return false;
+    }
+    if (cluster.type == QCOW2_CLUSTER_COMPRESSED) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
+                    "compressed clusters in the VM state are not supported "
+                    "(position %" PRIu64 ")",
+                    position);
+        return false;
+    }
+    return add_subclusters(reader, group, &cluster, position, buffer, bytes,
+                           errp);
 }
 
 bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,

@@ -10,7 +10,7 @@
 sample_stream stream
 new_image disk.qcow2
 qemu_snap save -n first disk.qcow2 < stream
-new_image extended.qcow2 64M extended_l2=on
+new_image narrow.qcow2 64M refcount_bits=1
 mkfifo silence
 
 # refuse PATTERN ARGUMENTS...
@@ -27,8 +27,8 @@ refuse 'temporary file.*nowhere.*No such file' -n x --spool-dir=nowhere \
     disk.qcow2
 refuse 'temporary file.*Not a directory' -n x --spool-dir=stream disk.qcow2
 release_image
-hold_image extended.qcow2
-refuse 'extended' -n x extended.qcow2
+hold_image narrow.qcow2
+refuse '1-bit refcounts' -n x narrow.qcow2
 release_image
 
 for seconds in x -1 1.5 99999999999; do

@@ -76,7 +76,7 @@ START_TEST(features)
     } cases[] = {
         { 72, 8, 1, SNAP_ERROR_DAMAGED, "not closed properly" },
         { 72, 8, 2, SNAP_ERROR_DAMAGED, "marked corrupt" },
-        { 72, 8, 16, SNAP_ERROR_UNSUPPORTED, "extended L2" },
+        { 72, 8, 4, SNAP_ERROR_UNSUPPORTED, "external data file" },
         { 32, 4, 2, SNAP_ERROR_UNSUPPORTED, "LUKS" },
         { 96, 4, 0, SNAP_ERROR_UNSUPPORTED, "1-bit refcounts" },
     };

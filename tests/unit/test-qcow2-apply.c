@@ -39,6 +39,11 @@ static const Qcow2FixtureOptions shapes[] = {
       .refcount_bits = 2,
       .disk_size = 1 << 20,
       .l2 = { "dd" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .spare_l1_entries = 1,
+      .l2 = { "pqd.Zzcp", "dp" } },
     /* VM state that QEMU left in the active L1. */
     { .cluster_bits = 9,
       .disk_size = 32768,

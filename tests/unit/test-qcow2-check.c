@@ -29,6 +29,10 @@ static const Qcow2FixtureOptions shapes[] = {
       .refcount_bits = 4,
       .l2 = { "dZ" } },
     { .cluster_bits = 16, .disk_size = 1 << 20, .l2 = { "dZ" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .l2 = { "dZpq" } },
 };
 
 #define SHAPES ((int)G_N_ELEMENTS(shapes))

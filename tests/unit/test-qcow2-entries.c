@@ -26,29 +26,44 @@ static Qcow2Image image_of(unsigned version, unsigned cluster_bits,
     };
 }
 
+static void must_decode(const Qcow2Image *image, uint64_t entry,
+                        uint64_t subclusters, Qcow2Cluster *cluster)
+{
+    Qcow2L2Entry decoded = { entry, subclusters };
+    GError *error = NULL;
+
+    ck_assert_msg(qcow2_l2_entry_decode(image, decoded, 5, cluster, &error),
+                  "%s", error ? error->message : "");
+}
+
+/* Without extended L2 the subclusters follow from the type. */
 static void assert_cluster(const Qcow2Image *image, uint64_t entry,
                            Qcow2ClusterType type, uint64_t offset,
                            uint64_t bytes)
 {
+    bool zeros = type == QCOW2_CLUSTER_ZERO_PLAIN ||
+                 type == QCOW2_CLUSTER_ZERO_ALLOCATED;
     Qcow2Cluster cluster = { 0 };
-    GError *error = NULL;
 
-    ck_assert_msg(qcow2_l2_entry_decode(image, entry, 5, &cluster, &error),
-                  "%s", error ? error->message : "");
+    must_decode(image, entry, 0, &cluster);
     ck_assert_int_eq(cluster.type, type);
     ck_assert_uint_eq(cluster.offset, offset);
     ck_assert_uint_eq(cluster.bytes, bytes);
+    ck_assert_uint_eq(cluster.data,
+                      type == QCOW2_CLUSTER_NORMAL ? 0xffffffff : 0);
+    ck_assert_uint_eq(cluster.zeros, zeros ? 0xffffffff : 0);
 }
 
 static void assert_impossible(const Qcow2Image *image, uint64_t entry)
 {
+    Qcow2L2Entry decoded = { .entry = entry };
     Qcow2Cluster cluster;
     GError *error = NULL;
     g_autofree char *place =
         g_strdup_printf("0x%016" PRIx64 " for guest offset 0x%" PRIx64, entry,
                         5 * qcow2_cluster_size(&image->header));
 
-    ck_assert_msg(!qcow2_l2_entry_decode(image, entry, 5, &cluster, &error),
+    ck_assert_msg(!qcow2_l2_entry_decode(image, decoded, 5, &cluster, &error),
                   "0x%016" PRIx64, entry);
     qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED, place);
 }
@@ -77,6 +92,68 @@ START_TEST(standard_entries)
     /* The last cluster of a file may be partly missing. */
     image.file_size++;
     assert_cluster(&image, last + size, QCOW2_CLUSTER_NORMAL, last + size, 0);
+}
+END_TEST
+
+static void assert_subclusters(const Qcow2Image *image, uint64_t entry,
+                               uint64_t subclusters, Qcow2ClusterType type)
+{
+    Qcow2Cluster cluster = { 0 };
+
+    must_decode(image, entry, subclusters, &cluster);
+    ck_assert_int_eq(cluster.type, type);
+    ck_assert_uint_eq(cluster.offset, entry & ~COPIED);
+    ck_assert_uint_eq(cluster.data, subclusters & 0xffffffff);
+    ck_assert_uint_eq(cluster.zeros, subclusters >> 32);
+}
+
+static void assert_impossible_subclusters(const Qcow2Image *image,
+                                          uint64_t entry, uint64_t subclusters)
+{
+    Qcow2L2Entry decoded = { entry, subclusters };
+    Qcow2Cluster cluster;
+    GError *error = NULL;
+    g_autofree char *place = g_strdup_printf(
+        "0x%016" PRIx64 " with subclusters 0x%016" PRIx64, entry, subclusters);
+
+    ck_assert_msg(!qcow2_l2_entry_decode(image, decoded, 5, &cluster, &error),
+                  "%s", place);
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED, place);
+}
+
+static Qcow2Image extended_image_of(unsigned cluster_bits, uint64_t file_size)
+{
+    Qcow2Image image = image_of(3, cluster_bits, file_size);
+
+    image.header.incompatible_features = QCOW2_INCOMPATIBLE_EXTENDED_L2;
+    return image;
+}
+
+START_TEST(extended_entries)
+{
+    uint64_t size = 1ULL << _i;
+    Qcow2Image image = extended_image_of(_i, 100 * size);
+    uint64_t all_zeros = 0xffffffff00000000;
+    unsigned i;
+
+    assert_subclusters(&image, 0, 0, QCOW2_CLUSTER_UNALLOCATED);
+    assert_subclusters(&image, 0, 1ULL << 32, QCOW2_CLUSTER_UNALLOCATED);
+    assert_subclusters(&image, 0, all_zeros, QCOW2_CLUSTER_ZERO_PLAIN);
+    assert_subclusters(&image, size, 0, QCOW2_CLUSTER_NORMAL);
+    assert_subclusters(&image, size | COPIED, 0xffffffff, QCOW2_CLUSTER_NORMAL);
+    assert_subclusters(&image, size, 0x1000000006, QCOW2_CLUSTER_NORMAL);
+    assert_subclusters(&image, size, ~0xffff0000ULL << 32 | 0xffff0000,
+                       QCOW2_CLUSTER_NORMAL);
+    assert_subclusters(&image, size, all_zeros, QCOW2_CLUSTER_ZERO_ALLOCATED);
+    for (i = 0; i < 32; i++) {
+        assert_impossible_subclusters(&image, 0, 1ULL << i);
+        assert_impossible_subclusters(&image, size, 0x100000001ULL << i);
+        assert_impossible_subclusters(&image, size | 1, 1ULL << i);
+    }
+    assert_impossible_subclusters(&image, 1, all_zeros);
+    assert_impossible_subclusters(&image, 100 * size, 0xffffffff);
+    assert_impossible_subclusters(&image, COMPRESSED | size, 1);
+    assert_impossible_subclusters(&image, COMPRESSED | size, 1ULL << 63);
 }
 END_TEST
 
@@ -202,7 +279,7 @@ static void assert_runs(const Qcow2Image *image, const uint64_t *entries,
         Qcow2Cluster first;
 
         ck_assert(qcow2_l2_run_decode(image, table, i, 3, &run, &error));
-        ck_assert(qcow2_l2_entry_decode(image, entries[i], 0, &first, NULL));
+        must_decode(image, entries[i], 0, &first);
         ck_assert_uint_eq(run.entries, *lengths++);
         ck_assert_int_eq(run.cluster.type, first.type);
         ck_assert_uint_eq(run.cluster.offset, first.offset);
@@ -240,6 +317,42 @@ START_TEST(l2_runs)
 }
 END_TEST
 
+/* What has a cluster and what has none, whatever their subclusters are. */
+START_TEST(extended_runs)
+{
+    Qcow2Image image = extended_image_of(14, 100 << 14);
+    const uint64_t entries[][2] = {
+        { 1 << 14, 0xffffffff }, { 2 << 14, 3 },          { 3 << 14, 0 },
+        { 5 << 14, 1 },          { 0, 1ULL << 32 },       { 0, 0 },
+        { 7 << 14, 1ULL << 40 }, { 8 << 14, 1ULL << 40 }, { 9 << 14, 1 },
+    };
+    const unsigned lengths[] = { 3, 1, 2, 3, 1024 - 9 };
+    g_autofree uint64_t *table = g_new0(uint64_t, 2048);
+    Qcow2L2Run run;
+    GError *error = NULL;
+    unsigned index = 0;
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(entries); i++) {
+        table[2 * i] = htobe64(entries[i][0]);
+        table[2 * i + 1] = htobe64(entries[i][1]);
+    }
+    for (i = 0; i < G_N_ELEMENTS(lengths); i++, index += run.entries) {
+        ck_assert(qcow2_l2_run_decode(&image, table, index, 3, &run, &error));
+        ck_assert_uint_eq(run.entries, lengths[i]);
+        ck_assert_uint_eq(run.cluster.offset, i == 4 ? 0 : entries[index][0]);
+    }
+    ck_assert_uint_eq(index, 1024);
+    /* In the middle of a run: it ends there, and the next one is refused. */
+    table[3] = htobe64(0x100000001);
+    ck_assert(qcow2_l2_run_decode(&image, table, 0, 3, &run, &error));
+    ck_assert_uint_eq(run.entries, 1);
+    ck_assert(!qcow2_l2_run_decode(&image, table, 1, 3, &run, &error));
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_DAMAGED,
+                               "0x0000000100000001 for guest offset 0x3004000");
+}
+END_TEST
+
 /* The first entry that is impossible is the one that is named. */
 START_TEST(l2_run_ends_with_the_file)
 {
@@ -274,12 +387,14 @@ static Suite *entries_suite(void)
     TCase *tcase = tcase_create("qcow2-entries");
 
     tcase_add_loop_test(tcase, standard_entries, 9, 22);
+    tcase_add_loop_test(tcase, extended_entries, 14, 22);
     tcase_add_test(tcase, reserved_bits);
     tcase_add_test(tcase, zero_flag_in_version_2);
     tcase_add_loop_test(tcase, compressed_entries, 9, 22);
     tcase_add_test(tcase, compressed_offset_limit);
     tcase_add_loop_test(tcase, l1_entries, 9, 22);
     tcase_add_test(tcase, l2_runs);
+    tcase_add_test(tcase, extended_runs);
     tcase_add_test(tcase, l2_run_ends_with_the_file);
     suite_add_tcase(suite, tcase);
     return suite;

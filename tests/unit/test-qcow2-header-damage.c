@@ -90,6 +90,7 @@ START_TEST(fields)
         { 60, 4, 65537, SNAP_ERROR_DAMAGED, "(offset 60)" },
         { 60, 4, 1, SNAP_ERROR_DAMAGED, "(header offset 64)" },
         { 64, 8, 512, SNAP_ERROR_DAMAGED, "(header offset 64)" },
+        { 72, 8, 16, SNAP_ERROR_DAMAGED, "extended L2 entries (offset 20)" },
         { 96, 4, 7, SNAP_ERROR_DAMAGED, "(offset 96)" },
         { 96, 4, UINT32_MAX, SNAP_ERROR_DAMAGED, "(offset 96)" },
         { 100, 4, 96, SNAP_ERROR_DAMAGED, "(offset 100)" },
@@ -208,7 +209,7 @@ static Suite *header_damage_suite(void)
     TCase *tcase = tcase_create("qcow2-header-damage");
 
     tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, fields, 0, 33);
+    tcase_add_loop_test(tcase, fields, 0, 34);
     tcase_add_loop_test(tcase, backing_names, 0, 7);
     tcase_add_test(tcase, longest_backing_name);
     tcase_add_loop_test(tcase, cut_at_every_length, 0, 2);

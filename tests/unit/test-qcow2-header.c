@@ -105,14 +105,14 @@ START_TEST(version_3)
     g_autoptr(GByteArray) image = build(3, lengths[_i]);
     Qcow2Header header;
 
-    qcow2_fixture_poke(image, 72, 8, 0x17);
+    qcow2_fixture_poke(image, 72, 8, 0x07);
     qcow2_fixture_poke(image, 80, 8, 0xf00000000000000f);
     qcow2_fixture_poke(image, 88, 8, 0xe00000000000000e);
     qcow2_fixture_poke(image, 96, 4, 6);
     must_decode(image, &header);
     ck_assert_uint_eq(header.version, 3);
     ck_assert_uint_eq(header.header_length, lengths[_i]);
-    ck_assert_uint_eq(header.incompatible_features, 0x17);
+    ck_assert_uint_eq(header.incompatible_features, 0x07);
     ck_assert_uint_eq(header.compatible_features, 0xf00000000000000f);
     ck_assert_uint_eq(header.autoclear_features, 0xe00000000000000e);
     ck_assert_uint_eq(header.refcount_order, 6);

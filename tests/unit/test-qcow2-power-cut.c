@@ -41,6 +41,11 @@ static const Qcow2FixtureOptions shapes[] = {
       .disk_size = 32768,
       .spare_l1_entries = 2,
       .l2 = { "dd", "dddc", "d" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .spare_l1_entries = 1,
+      .l2 = { "pqd.Zzcp", "dp" } },
 };
 
 typedef enum Verb {

@@ -61,7 +61,6 @@ START_TEST(features)
         { 72, 8, 2, SNAP_ERROR_DAMAGED, "marked corrupt" },
         { 72, 8, 3, SNAP_ERROR_DAMAGED, "marked corrupt" },
         { 72, 8, 4, SNAP_ERROR_UNSUPPORTED, "external data file" },
-        { 72, 8, 16, SNAP_ERROR_UNSUPPORTED, "extended L2" },
         { 32, 4, 1, SNAP_ERROR_UNSUPPORTED, "AES" },
         { 32, 4, 2, SNAP_ERROR_UNSUPPORTED, "LUKS" },
     };
@@ -308,7 +307,7 @@ static Suite *refuse_suite(void)
     TCase *tcase = tcase_create("qcow2-refuse");
 
     tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, features, 0, 7);
+    tcase_add_loop_test(tcase, features, 0, 6);
     tcase_add_test(tcase, one_bit_refcounts);
     tcase_add_test(tcase, names);
     tcase_add_test(tcase, two_bit_refcounts_and_two_snapshots);

@@ -171,6 +171,11 @@ static const Qcow2FixtureOptions shapes[] = {
       .disk_size = 3 << 25,
       .free_clusters = 65,
       .l2 = { "dcZ", "d", "dd" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .spare_l1_entries = 1,
+      .l2 = { "pqd.Zzcp", "dp" } },
 };
 
 /*

@@ -30,6 +30,10 @@ static const Qcow2FixtureOptions shapes[] = {
       .free_clusters = 200,
       .l2 = { "ddd", "dcZ" } },
     { .cluster_bits = 16, .disk_size = 1 << 20, .l2 = { "dcZd" } },
+    { .cluster_bits = 14,
+      .extended_l2 = true,
+      .disk_size = 1 << 20,
+      .l2 = { "pqd.Zzcp" } },
 };
 
 #define SHAPES ((int)G_N_ELEMENTS(shapes))
