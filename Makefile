@@ -10,7 +10,7 @@ CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
 PREFIX ?= /usr/local
 INSTALL ?= install
-PACKAGES := glib-2.0 json-glib-1.0 liburing
+PACKAGES := glib-2.0 json-glib-1.0 liburing zlib libzstd
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla \
 	-Wpointer-arith -Wformat=2 -Wundef -Wno-unused-parameter \

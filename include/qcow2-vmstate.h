@@ -32,7 +32,7 @@ void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader);
  * apart in the file is read in parallel, and at the first failure nothing is
  * in flight when this returns. Yields.
  * Returns false and fills @errp (IO, DAMAGED: the mapping is impossible or has
- * a hole, which no VM state has; UNSUPPORTED: a compressed cluster).
+ * a hole, which no VM state has, or compressed data is no such).
  */
 bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
                                       uint64_t position, void *buffer,

@@ -6,6 +6,7 @@
  * are pieces in the file, in parallel, so that one whose clusters are scattered
  * is read as fast as the device can.
  */
+#include "compressed-cluster.h"
 #include "qcow2-vmstate.h"
 #include "read-group.h"
 #include "snap-error.h"
@@ -22,6 +23,7 @@ struct Qcow2VmstateReader {
     uint64_t bytes; /* of VM state */
     Qcow2VmstateMap *map;
     Qcow2ReadLimit limit;
+    Qcow2CompressedReader compressed;
 };
 
 Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
@@ -48,6 +50,8 @@ Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
     reader->bytes = snapshot->vm_state_size;
     reader->map = map;
     reader->limit.most = READS_MAX;
+    reader->compressed.image = image;
+    reader->compressed.limit = &reader->limit;
     return reader;
 }
 
@@ -56,6 +60,7 @@ void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader)
     if (reader) {
         g_assert(reader->limit.in_flight == 0);
         qcow2_vmstate_map_close(reader->map);
+        qcow2_compressed_reader_clear(&reader->compressed);
         g_free(reader);
     }
 }
@@ -132,7 +137,26 @@ static bool coroutine_fn add_subclusters(const Qcow2VmstateReader *reader,
     return true;
 }
 
-/* Ask @group for the @bytes at @position, which are in one cluster. */
+static bool coroutine_fn read_compressed(Qcow2VmstateReader *reader,
+                                         const Qcow2Cluster *cluster,
+                                         uint64_t position, uint8_t *buffer,
+                                         size_t bytes, GError **errp)
+{
+    uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
+
+    if (!qcow2_compressed_read(&reader->compressed, cluster,
+                               position & (cluster_size - 1), buffer, bytes,
+                               errp)) {
+        g_prefix_error(errp, "VM state position %" PRIu64 ": ", position);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Ask @group for the @bytes at @position, which are in one cluster. What is
+ * compressed is read at once.
+ */
 static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
                                    Qcow2ReadGroup *group, uint64_t position,
                                    uint8_t *buffer, size_t bytes, GError **errp)
@@ -143,11 +167,7 @@ static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
         return false;
     }
     if (cluster.type == QCOW2_CLUSTER_COMPRESSED) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
-                    "compressed clusters in the VM state are not supported "
-                    "(position %" PRIu64 ")",
-                    position);
-        return false;
+        return read_compressed(reader, &cluster, position, buffer, bytes, errp);
     }
     return add_subclusters(reader, group, &cluster, position, buffer, bytes,
                            errp);

@@ -7,7 +7,8 @@
 # fast, when all is there. Elsewhere it prints the list and fails.
 
 packages="gcc libc6-dev make binutils pkg-config
-    libglib2.0-dev libjson-glib-dev libaio-dev liburing-dev check
+    libglib2.0-dev libjson-glib-dev libaio-dev liburing-dev
+    zlib1g-dev libzstd-dev check
     qemu-utils qemu-system-x86 socat jq $*"
 
 give_up()

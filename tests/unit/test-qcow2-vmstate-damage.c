@@ -77,7 +77,7 @@ START_TEST(l2_entries)
     } cases[] = {
         { 0, SNAP_ERROR_DAMAGED, "a hole at position 51200 of 100001" },
         { 1ULL << 63, SNAP_ERROR_DAMAGED, "a hole at position 51200" },
-        { 1ULL << 62 | 4096, SNAP_ERROR_UNSUPPORTED, "(position 51200)" },
+        { 1ULL << 62 | 4096, SNAP_ERROR_DAMAGED, "position 51200: the compr" },
         { 2 | 4096, SNAP_ERROR_DAMAGED, "position 51200: impossible L2" },
         { 1ULL << 58 | 4096, SNAP_ERROR_DAMAGED, "position 51200" },
         { 1ULL << 50, SNAP_ERROR_DAMAGED, "position 51200" },
