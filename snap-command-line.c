@@ -6,6 +6,7 @@
  * may stand anywhere, so whether the command takes them is checked at the end.
  */
 #include <getopt.h>
+#include <limits.h>
 
 #include "snap-command-line.h"
 #include "snap-commands.h"
@@ -25,7 +26,8 @@ static bool invalid(GError **errp, const char *format, ...)
 
 /*
  * What getopt_long() did not like: a letter, which may stand among others, or
- * a long option, which it may know but not with an argument.
+ * a long option, which it may know but not with an argument. The word before
+ * optind tells nothing of a letter that others follow: it is the one before.
  */
 static bool refuse_option(char **argv, GError **errp)
 {
@@ -34,7 +36,7 @@ static bool refuse_option(char **argv, GError **errp)
     if (optopt == 0) {
         return invalid(errp, "unknown option '%s'", word);
     }
-    if (strncmp(word, "--", 2) == 0) {
+    if (optopt > UCHAR_MAX) {
         return invalid(errp, "option '--%s' takes no argument",
                        snap_option_find(snap_options, optopt)->name);
     }

@@ -189,6 +189,28 @@ START_TEST(errors_know_the_form_that_is_wanted)
 }
 END_TEST
 
+static void expect_error(const char *line, const char *text)
+{
+    Parsed parsed = parse(line);
+
+    ck_assert(!parsed.understood);
+    ck_assert_str_eq(parsed.error->message, text);
+    parsed_clear(&parsed);
+}
+
+/* The word that getopt_long() has got to is not always the one. */
+START_TEST(the_right_option_is_blamed)
+{
+    expect_error("list -z disk", "unknown option '-z'");
+    expect_error("--quiet -zU list disk", "unknown option '-z'");
+    expect_error("list -Uz disk", "unknown option '-z'");
+    expect_error("list --zoo disk", "unknown option '--zoo'");
+    expect_error("list --quiet=1 disk", "option '--quiet' takes no argument");
+    expect_error("list disk --quiet -Un",
+                 "option '-Un' needs an argument");
+}
+END_TEST
+
 static Suite *command_line_suite(void)
 {
     Suite *suite = suite_create("snap-command-line");
@@ -202,6 +224,7 @@ static Suite *command_line_suite(void)
     tcase_add_test(tcase, help_is_a_text);
     tcase_add_test(tcase, names_are_read_one_way);
     tcase_add_test(tcase, errors_know_the_form_that_is_wanted);
+    tcase_add_test(tcase, the_right_option_is_blamed);
     suite_add_tcase(suite, tcase);
     return suite;
 }
