@@ -12,9 +12,18 @@ PREFIX ?= /usr/local
 INSTALL ?= install
 PACKAGES := glib-2.0 json-glib-1.0 liburing zlib libzstd
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla \
+	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla -Walloca \
 	-Wpointer-arith -Wformat=2 -Wundef -Wno-unused-parameter \
-	-Wno-missing-field-initializers
+	-Wno-missing-field-initializers -Wmissing-declarations \
+	-Wimplicit-fallthrough -Wnull-dereference -Wdouble-promotion \
+	-Wfloat-conversion -Wunused-macros -Wdate-time
+ifneq ($(findstring clang,$(shell $(CC) --version 2>&1)),)
+WARNINGS += -Wmissing-variable-declarations -Wconditional-uninitialized \
+	-Wcomma -Wunreachable-code
+else
+WARNINGS += -Wlogical-op -Wduplicated-cond -Wduplicated-branches \
+	-Wformat-signedness
+endif
 ifneq ($(WERROR),)
 WARNINGS += -Werror
 endif

@@ -193,7 +193,7 @@ static bool parse_depth(const char *text, SnapOptions *options, GError **errp)
     if (!g_ascii_string_to_unsigned(text, 10, SNAP_MIN_DEPTH, SNAP_MAX_DEPTH,
                                     &depth, NULL)) {
         g_autofree char *range =
-            g_strdup_printf("%u to %u", SNAP_MIN_DEPTH, SNAP_MAX_DEPTH);
+            g_strdup_printf("%d to %d", SNAP_MIN_DEPTH, SNAP_MAX_DEPTH);
 
         return invalid(errp, "depth", text, range);
     }

@@ -159,7 +159,8 @@ char *snap_report_done(const SnapOptions *options, const SnapResult *result)
     }
     add_seconds(line, result->microseconds);
     if (report->rate) {
-        add_number(line, "rate", seconds > 0 ? result->bytes / seconds : 0);
+        add_number(line, "rate",
+                   seconds > 0 ? (int64_t)(result->bytes / seconds) : 0);
     }
     return end_line(line);
 }

@@ -58,7 +58,7 @@ StepResult stream_header_step(MigrationReader *reader, StreamCursor *cursor)
     if (version != STREAM_VERSION) {
         return stream_error(&reader->error, SNAP_ERROR_UNSUPPORTED,
                             strlen(STREAM_MAGIC),
-                            "migration stream of version %u; only version %u "
+                            "migration stream of version %u; only version %d "
                             "is handled",
                             version, STREAM_VERSION);
     }

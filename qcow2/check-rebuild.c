@@ -198,7 +198,7 @@ static bool coroutine_fn switch_over(Qcow2Check *check, const Layout *layout,
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot write the header, which decides between "
-                             "old and new refcounts (offset %u)",
+                             "old and new refcounts (offset %d)",
                              HEADER_REFCOUNT_TABLE);
         return false;
     }

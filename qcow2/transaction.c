@@ -172,7 +172,7 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot write the header, which decides whether "
-                             "the change happened (offset %u)",
+                             "the change happened (offset %d)",
                              HEADER_SIZE);
         return false;
     }

@@ -197,7 +197,7 @@ static int coroutine_fn wait_or_fail(const PipeEnd *end, int error)
     if (error == EINTR) {
         return 0;
     }
-    if ((error != EAGAIN && error != EWOULDBLOCK) || !end->can_wait) {
+    if (error != EAGAIN || !end->can_wait) {
         return -error;
     }
     event_loop_wait_fd(end->wait_fd, G_IO_IN, -1);

@@ -34,8 +34,8 @@ static void show(const Progress *progress, char line_end)
                 100.0 * progress->done / progress->total, line_end);
     } else {
         g_autofree char *done = size_format(progress->done);
-        g_autofree char *rate =
-            size_format(progress->done / (MAX(elapsed_us, 1) / 1e6));
+        g_autofree char *rate = size_format(
+            (uint64_t)(progress->done / (MAX(elapsed_us, 1) / 1e6)));
 
         fprintf(stderr, "    %s (%s/s)   %c", done, rate, line_end);
     }

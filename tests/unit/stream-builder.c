@@ -244,7 +244,7 @@ void stream_builder_description_text(StreamBuilder *builder, const char *text)
 void stream_builder_description(StreamBuilder *builder)
 {
     g_autofree char *text =
-        g_strdup_printf("{\"page_size\": %u, \"devices\": [%s]}",
+        g_strdup_printf("{\"page_size\": %d, \"devices\": [%s]}",
                         STREAM_BUILDER_PAGE, builder->devices->str);
 
     stream_builder_description_text(builder, text);
@@ -331,7 +331,7 @@ char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece)
     }
     g_string_append_printf(
         text,
-        "phase %d machine %s page %u return %d clock %d %" G_GINT64_FORMAT
+        "phase %u machine %s page %u return %d clock %d %" G_GINT64_FORMAT
         " data %" G_GUINT64_FORMAT " zero %" G_GUINT64_FORMAT
         " devices %u bytes %" G_GUINT64_FORMAT " error %d %s blocks",
         migration_reader_phase(reader), info->machine ? info->machine : "-",

@@ -301,7 +301,7 @@ static char *describe(const GByteArray *image)
     Qcow2StaleVmstate stale;
 
     qcow2_fixture_look_at_stale(file, &stale);
-    return g_strdup_printf("%sstale: %u\n", text, stale.present);
+    return g_strdup_printf("%sstale: %d\n", text, stale.present);
 }
 
 /* An image, and what a verb makes of it. */

@@ -14,8 +14,6 @@
 #include "run-suite.h"
 #include "snap-error.h"
 
-#define COPIED (1ULL << 63)
-
 static const Qcow2FixtureOptions plain = {
     .cluster_bits = 9,
     .disk_size = 3 * 32768,

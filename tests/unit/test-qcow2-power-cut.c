@@ -140,7 +140,7 @@ static char *describe(const GByteArray *image)
     Qcow2StaleVmstate stale;
 
     qcow2_fixture_look_at_stale(file, &stale);
-    return g_strdup_printf("%sstale: %u, %" PRIu64 " bytes\n", text,
+    return g_strdup_printf("%sstale: %d, %" PRIu64 " bytes\n", text,
                            stale.present, stale.freeable);
 }
 

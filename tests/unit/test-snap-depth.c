@@ -42,7 +42,8 @@ static unsigned transfer(SnapDepth depth, RateFunc *rate, unsigned waits_of_10,
 
     *highest = depth.now;
     for (unsigned i = 0; i < REQUESTS; i++) {
-        snap_depth_note(&depth, REQUEST_BYTES, i % 10 < waits_of_10, now);
+        snap_depth_note(&depth, REQUEST_BYTES, i % 10 < waits_of_10,
+                        (int64_t)now);
         now += REQUEST_BYTES / rate(depth.now);
         if (depth.now > *highest) {
             *highest = depth.now;

@@ -43,7 +43,7 @@ START_TEST(text_says_what_and_why)
                                                 g_strerror(EIO));
 
     snap_error_set_errno(&error, -EIO, "cannot %s %d bytes at 0x%x", "read", 7,
-                         16);
+                         16u);
     ck_assert_str_eq(error->message, expected);
 }
 END_TEST
