@@ -12,9 +12,8 @@
 #include "run-suite.h"
 #include "stream-builder.h"
 
-#define PAGE   4096
-#define PAGES  5000
-#define STRIDE (PAGE + 8)
+#define PAGE  4096
+#define PAGES 5000
 
 /* What the stream holds of a page; all 0: nothing. */
 typedef struct ModelPage {
