@@ -69,6 +69,19 @@ static bool coroutine_fn prepare(const SnapOptions *options, Qcow2Image *image,
            snap_disks_begin(disks, options->name, NULL, errp);
 }
 
+static void go_on(void *opaque)
+{
+}
+
+/*
+ * From now on a signal that asks to stop comes too late: it would leave some
+ * images changed and others not. NULL for an image that is alone.
+ */
+static Interrupt *ignore_signals(const SnapOptions *options)
+{
+    return options->with ? interrupt_new(go_on, NULL) : NULL;
+}
+
 static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
                                 SnapResult *result, GError **errp)
 {
@@ -81,8 +94,13 @@ static bool coroutine_fn create(const SnapOptions *options, Qcow2Image *image,
     clock_gettime(CLOCK_REALTIME, &now);
     stamp.date_sec = now.tv_sec;
     stamp.date_nsec = now.tv_nsec;
-    created = prepare(options, image, disks, &writer, errp) &&
-              snap_disks_commit(disks, writer, &stamp, errp);
+    created = prepare(options, image, disks, &writer, errp);
+    if (created) {
+        Interrupt *interrupt = ignore_signals(options);
+
+        created = snap_disks_commit(disks, writer, &stamp, errp);
+        interrupt_free(interrupt);
+    }
     if (created) {
         result->id = g_strdup(qcow2_snapshot_writer_id(writer));
         result->name = g_strdup(qcow2_snapshot_writer_name(writer));
@@ -125,6 +143,7 @@ static bool coroutine_fn change_all(const SnapOptions *options,
 {
     const Qcow2Snapshot *snapshot =
         snap_choose_one(options, image->qcow2, errp);
+    Interrupt *interrupt;
     SnapTogether *together;
     bool changed;
 
@@ -135,7 +154,9 @@ static bool coroutine_fn change_all(const SnapOptions *options,
     if (!together) {
         return false;
     }
+    interrupt = ignore_signals(options);
     changed = snap_together_commit(together, errp);
+    interrupt_free(interrupt);
     if (changed) {
         tell(result, snapshot);
     } else if (options->with) {
