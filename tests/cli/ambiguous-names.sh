@@ -61,7 +61,7 @@ expect_refusal disk.qcow2 'no VM state' qemu_snap load -n 3 --name disk.qcow2
 qemu_snap rename --name=3 --to=third disk.qcow2
 qemu_snap delete --id=4 disk.qcow2
 qemu_snap delete -n 6 --id disk.qcow2
-expect_snapshots disk.qcow2 $'third twice other 5 two\nlines'
+expect_snapshots disk.qcow2 'third twice other 5 two\nlines'
 [ "$(qemu_snap load -q -n twice disk.qcow2)" = 'state of twice' ] ||
     fail 'another state'
 
