@@ -26,7 +26,7 @@ refuse()
     expect_refusal disk.qcow2 "may be any of these, $candidates\$" \
         qemu_snap "$@" -n "$name" disk.qcow2
     expect_status 1 qemu_snap "$@" --output=json -n "$name" disk.qcow2
-    [ "$(jq -r .error.class err)" = ambiguous ] || fail "$(cat err)"
+    grep -q '^{"error":{.*"class":"ambiguous",' err || fail "$(cat err)"
 }
 
 for command in load 'load --apply' inspect delete apply 'rename --to=new'; do
