@@ -212,8 +212,11 @@ int main(int argc, char **argv)
     if (!done) {
         break_silence(argc, argv, &options, &result);
     }
-    /* Who dies of a signal needs no words, unless a program reads them. */
-    if (!done && (options.json || !result.signal)) {
+    /*
+     * Who dies of a signal needs no words, unless a program reads them, or they
+     * say what has become of stream or disks.
+     */
+    if (!done && (options.json || !result.signal || result.tell_error)) {
         print_error(&options, &result, error);
     }
     g_free(result.hint);

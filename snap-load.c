@@ -124,12 +124,14 @@ static bool coroutine_fn prepare_disks(Load *load,
  * Did the disks go where the stream went? A reader that had enough before the
  * last bytes has a snapshot whose size is not that of its stream.
  */
-static bool judge_disks(const Load *load, bool loaded, GError **errp)
+static bool judge_disks(const Load *load, bool loaded, SnapResult *result,
+                        GError **errp)
 {
     if (!load->restore || (loaded && is_applied(load))) {
         return loaded;
     }
     if (is_applied(load)) {
+        result->tell_error = true;
         snap_together_explain(load->restore, errp);
     } else if (loaded) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_STREAM,
@@ -146,7 +148,6 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     const SnapImage *image = &load->target.image;
     const Qcow2Snapshot *snapshot = choose(options, image->qcow2, errp);
     g_autoptr(MigrationReader) reader = migration_reader_new();
-    g_autoptr(Interrupt) interrupt = interrupt_new(cancel, to);
     g_autoptr(Progress) progress = NULL;
     SnapStreaming streaming = {
         .file = image->file,
@@ -173,11 +174,7 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     result->output_begun = streaming.passed > 0;
     loaded = judge(options, &streaming, pumped, error, result, errp);
     g_clear_error(&streaming.stream_error);
-    loaded = judge_disks(load, loaded, errp);
-    if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
-        result->signal = interrupt_signal(interrupt);
-    }
-    return loaded;
+    return judge_disks(load, loaded, result, errp);
 }
 
 static bool coroutine_fn open_image(Load *load, GError **errp)
@@ -217,6 +214,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
                             GError **errp)
 {
     g_autoptr(PipeEnd) to = NULL;
+    g_autoptr(Interrupt) interrupt = NULL;
     Load load = { .options = options };
     bool loaded;
 
@@ -233,8 +231,13 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     if (!to) {
         return false;
     }
+    /* From here on somebody may wait for the first byte; see qemu-snap.c. */
+    interrupt = interrupt_new(cancel, to);
     loaded = open_image(&load, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
     snap_image_close(&load.target.image);
+    if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
+        result->signal = interrupt_signal(interrupt);
+    }
     return loaded;
 }

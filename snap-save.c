@@ -383,7 +383,6 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     g_autoptr(Interrupt) interrupt = NULL;
     Save save = { .options = options };
     bool saved;
-    bool kept = false;
 
     if (!snap_disks_check(options, errp)) {
         return false;
@@ -411,7 +410,8 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     /* Before the answer: a source that goes on at once wants the lock. */
     close_images(&save);
     if (!saved && save.detour && save.stream_bytes) {
-        kept = snap_detour_keep(save.detour, save.stream_bytes, errp);
+        result->tell_error =
+            snap_detour_keep(save.detour, save.stream_bytes, errp);
     }
     snap_detour_free(save.detour);
     snap_disks_free(save.disks);
@@ -421,9 +421,7 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     }
     progress_free(save.progress);
     migration_reader_free(save.reader);
-    /* Who dies of a signal has no last words, and the name must be told. */
-    if (!saved && !kept &&
-        g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
+    if (!saved && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);
     }
     return saved;

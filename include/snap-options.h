@@ -56,6 +56,7 @@ typedef struct SnapOptions {
 
 typedef struct SnapResult {
     int signal;           /* stopped by this signal; 0: by none */
+    bool tell_error;      /* the error says more than that it was a signal */
     int exit_status;      /* check: the verdict; 0: as the return value says */
     char *hint;           /* a line to follow the error's; g_free(); or NULL */
     bool output_begun;    /* load: bytes have gone to standard output */
