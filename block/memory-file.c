@@ -32,6 +32,7 @@ typedef struct MemoryFileFailure {
 typedef struct MemoryFile {
     BlockFile file;
     GByteArray *content;
+    uint64_t limit;  /* what lies beyond cannot be written */
     GArray *records; /* of MemoryFileRecord */
     MemoryFileFailure failures[MEMORY_FILE_OPS];
     unsigned in_flight;
@@ -226,7 +227,7 @@ static int coroutine_fn memory_file_pwritev(BlockFile *file, int64_t offset,
     if (ret < 0) {
         return ret;
     }
-    if (!range_within(offset, bytes, MEMORY_FILE_MAX)) {
+    if (!range_within(offset, bytes, memory->limit)) {
         return -EFBIG;
     }
     data = g_malloc(bytes);
@@ -277,7 +278,7 @@ static int coroutine_fn memory_file_truncate(BlockFile *file, int64_t size)
     if (ret < 0) {
         return ret;
     }
-    if (size > (int64_t)MEMORY_FILE_MAX) {
+    if (size > (int64_t)memory->limit) {
         return -EFBIG;
     }
     memory_file_commit(memory, (MemoryFileRecord){ .op = MEMORY_FILE_TRUNCATE,
@@ -294,7 +295,7 @@ static int coroutine_fn memory_file_allocate(BlockFile *file, int64_t offset,
     if (ret < 0) {
         return ret;
     }
-    if (!range_within(offset, bytes, MEMORY_FILE_MAX)) {
+    if (!range_within(offset, bytes, memory->limit)) {
         return -EFBIG;
     }
     memory_file_commit(memory, (MemoryFileRecord){ .op = MEMORY_FILE_ALLOCATE,
@@ -392,6 +393,7 @@ BlockFile *memory_file_new_from(const void *content, size_t bytes)
     memory->file.ops = &memory_file_ops;
     memory->file.alignment = 1;
     memory->file.writable = true;
+    memory->limit = MEMORY_FILE_MAX;
     memory->content = g_byte_array_new();
     g_byte_array_append(memory->content, content, bytes);
     memory->records = g_array_new(FALSE, FALSE, sizeof(MemoryFileRecord));
@@ -448,6 +450,12 @@ void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error)
     g_assert(error < 0 || nth == 0);
     failure->countdown = nth;
     failure->error = error;
+}
+
+void memory_file_limit(BlockFile *file, uint64_t bytes)
+{
+    g_assert(bytes <= MEMORY_FILE_MAX);
+    memory_file_from(file)->limit = bytes;
 }
 
 size_t memory_file_registered_bytes(BlockFile *file)

@@ -62,6 +62,9 @@ size_t memory_file_count(BlockFile *file, MemoryFileOp op);
  */
 void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
 
+/* Let the file end at @bytes instead of 1 GiB: a small, full disk. */
+void memory_file_limit(BlockFile *file, uint64_t bytes);
+
 /* The length of the memory that is registered now; 0: there is none. */
 size_t memory_file_registered_bytes(BlockFile *file);
 

@@ -147,6 +147,24 @@ START_TEST(bad_requests_are_refused)
 }
 END_TEST
 
+static void coroutine_fn check_limit(void *opaque)
+{
+    BlockFile *file = opaque;
+
+    memory_file_limit(file, 4);
+    ck_assert_int_eq(block_file_pwrite(file, 0, "abcd", 4), 0);
+    ck_assert_int_eq(block_file_pwrite(file, 3, "xy", 2), -EFBIG);
+    ck_assert_int_eq(block_file_truncate(file, 5), -EFBIG);
+    ck_assert_int_eq(block_file_allocate(file, 0, 5), -EFBIG);
+    assert_content(file, "abcd", 4);
+}
+
+START_TEST(limit_is_the_end)
+{
+    run_with(memory_file_new(), check_limit);
+}
+END_TEST
+
 static void coroutine_fn check_empty_requests(void *opaque)
 {
     BlockFile *file = opaque;
@@ -549,6 +567,7 @@ static Suite *memory_file_suite(void)
     tcase_add_test(tcase, reads_behind_the_end_are_zeros);
     tcase_add_test(tcase, vectors);
     tcase_add_test(tcase, bad_requests_are_refused);
+    tcase_add_test(tcase, limit_is_the_end);
     tcase_add_test(tcase, empty_requests_do_nothing);
     tcase_add_test(tcase, read_only_file_stays_as_it_is);
     tcase_add_test(tcase, truncate_and_allocate);
