@@ -48,6 +48,22 @@ UNIT_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test-*.c))
 UNIT_COMMON := $(patsubst %.c,$(BUILD)/%.o, \
 	$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
+# Hostile input: each target becomes a fuzzer, and all of them together one
+# program that replays files. Only what they need is built.
+FUZZ_TARGETS ?= header snapshot-table image check stream command-line
+FUZZ_SECONDS ?= 60
+FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz-%)
+FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/entry-%.o)
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o, \
+	$(filter-out %/entry.c %/replay.c,$(wildcard tests/fuzz/*.c)) \
+	$(wildcard qcow2/*.c migration/*.c) \
+	$(addprefix block/,block-file.c io-vector.c memory-file.c) \
+	$(addprefix util/,coroutine.c coroutine-lock.c event-loop.c printable.c \
+	size.c snap-error.c trace.c) \
+	snap-command-line.c snap-commands.c snap-help.c \
+	$(addprefix tests/unit/,qcow2-fixture.c qcow2-fixture-build.c \
+	qcow2-fixture-run.c stream-builder.c))
+
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/, measure reference-ring \
 	pipe-ways delayed-load make-stream)
 
@@ -78,6 +94,21 @@ $(BUILD)/tests/bench/make-stream: LIBS += $(CHECK_LIBS)
 $(BENCH_PROGRAMS): $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o
 	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+$(FUZZ_ENTRIES): $(BUILD)/tests/fuzz/entry-%.o: tests/fuzz/entry.c Makefile
+	@mkdir -p $(@D)
+	$(call QUIET,CC,$@)$(CC) $(ALL_CFLAGS) -DFUZZ_TARGET=fuzz_$(subst -,_,$*) \
+		-MMD -MP -c -o $@ $<
+
+# By a compiler that knows what links a fuzzer: see `make fuzz'.
+$(FUZZERS): $(BUILD)/tests/fuzz/fuzz-%: $(BUILD)/tests/fuzz/entry-%.o \
+		$(FUZZ_OBJECTS)
+	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+fuzzers: $(FUZZERS)
+
+$(BUILD)/tests/fuzz/replay: $(BUILD)/tests/fuzz/replay.o $(FUZZ_OBJECTS)
+	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 deps: ## install what building and testing needs (Debian; with sudo)
@@ -90,7 +121,7 @@ demo: deps ## save and restore a real guest, to watch
 	@tests/demo.sh
 
 check: deps ## all tests, in under three minutes
-	@$(MAKE) --no-print-directory check-unit check-behaviour
+	@$(MAKE) --no-print-directory check-unit check-corpus check-behaviour
 
 unit-tests: $(UNIT_TESTS)
 
@@ -115,6 +146,29 @@ check-valgrind: deps ## unit tests under valgrind, which must be installed
 	@CK_FORK=no G_SLICE=always-malloc $(MAKE) --no-print-directory check-unit \
 		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full \
 		--errors-for-leak-kinds=definite'
+
+# Built for speed of the build: it runs for a second.
+check-corpus: ## replay what fuzzing has found, under ASan and UBSan
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)/corpus \
+		CFLAGS='-O0 -g $(SANITIZERS)' $(BUILD)/corpus/tests/fuzz/replay
+	@tests/fuzz/replay.sh $(BUILD)/corpus/tests/fuzz/replay
+
+fuzz-deps: deps ## install what fuzzing needs besides
+	@tests/install-deps.sh clang libclang-rt-dev llvm
+
+fuzz: fuzz-deps ## FUZZ_SECONDS (60) for each of the FUZZ_TARGETS, with clang
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer $(SANITIZERS) \
+		-fsanitize=fuzzer-no-link' fuzzers
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/fuzz.sh \
+		$(BUILD)/fuzz/tests/fuzz $(FUZZ_TARGETS)
+
+fuzz-afl: fuzz-deps ## the same with AFL++
+	@tests/install-deps.sh afl++
+	@AFL_QUIET=1 $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz-afl \
+		CC=afl-clang-fast CFLAGS='-O1 -g $(SANITIZERS)' fuzzers
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/fuzz-afl.sh \
+		$(BUILD)/fuzz-afl/tests/fuzz $(FUZZ_TARGETS)
 
 bench-deps: deps ## install what measuring needs besides
 	@tests/install-deps.sh fio gnuplot-nox
@@ -155,7 +209,8 @@ help: ## list the targets
 		$(MAKEFILE_LIST)
 
 .PHONY: all bench bench-deps bench-programs bench-report check \
-	check-behaviour check-long check-sanitizers check-unit check-valgrind clean \
-	demo deps format help install uninstall unit-tests
+	check-behaviour check-corpus check-long check-sanitizers check-unit \
+	check-valgrind clean demo deps format fuzz fuzz-afl fuzz-deps fuzzers help \
+	install uninstall unit-tests
 .DELETE_ON_ERROR:
 .SECONDARY:

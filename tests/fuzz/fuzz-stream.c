@@ -1,0 +1,222 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * The reader of migration streams. The input is a stream, or, when it does not
+ * begin like one, how to build one. Whatever the pieces in which it is fed, all
+ * that the reader has to say must be the same.
+ */
+#include <string.h>
+
+#include "fuzz.h"
+#include "../unit/stream-builder.h"
+
+/* Feeding byte by byte what is longer shows nothing more. */
+#define MAX_BYTES_ONE_BY_ONE (64 * 1024)
+
+static const char *const names[] = {
+    "ram", "timer", "slirp", "pc.ram", "0000:00:02.0/vga", "", "cpu", "block",
+};
+
+static const char *take_name(FuzzInput *input)
+{
+    return names[fuzz_take(input, 1) % G_N_ELEMENTS(names)];
+}
+
+static void build_ram(StreamBuilder *builder, FuzzInput *input, unsigned what)
+{
+    switch (what % 8) {
+    case 0:
+        stream_builder_ram_start(builder, fuzz_take(input, 3) * 4096);
+        break;
+    case 1:
+        stream_builder_block(builder, take_name(input),
+                             fuzz_take(input, 3) * 4096);
+        break;
+    case 2:
+        stream_builder_record(builder, fuzz_take(input, 8),
+                              fuzz_take(input, 1) % 2 ? take_name(input)
+                                                      : NULL);
+        break;
+    case 3:
+        stream_builder_page(builder, take_name(input),
+                            fuzz_take(input, 2) * 4096, 7,
+                            fuzz_take(input, 1) % 4 ? 4096 : 65536);
+        break;
+    case 4:
+        stream_builder_zero(builder, take_name(input),
+                            fuzz_take(input, 2) * 4096);
+        break;
+    case 5:
+        stream_builder_ram_stop(builder);
+        break;
+    case 6:
+        stream_builder_begin_ram(builder);
+        break;
+    default:
+        stream_builder_all_ram(builder);
+        break;
+    }
+}
+
+static void build_end(StreamBuilder *builder, FuzzInput *input, unsigned what)
+{
+    switch (what % 4) {
+    case 0:
+        stream_builder_eof(builder);
+        break;
+    case 1:
+        stream_builder_description(builder);
+        break;
+    case 2:
+        stream_builder_end_stream(builder);
+        break;
+    default:
+        stream_builder_bogus_header(builder, fuzz_take(input, 1));
+        break;
+    }
+}
+
+static void build_section(StreamBuilder *builder, FuzzInput *input,
+                          unsigned what)
+{
+    unsigned id = fuzz_take(input, 1) % 8;
+
+    switch (what % 8) {
+    case 0:
+        stream_builder_start(builder, id, take_name(input),
+                             fuzz_take(input, 1));
+        break;
+    case 1:
+        stream_builder_part(builder, id);
+        break;
+    case 2:
+        stream_builder_end(builder, id);
+        break;
+    case 3:
+        stream_builder_footer(builder, id);
+        break;
+    case 4:
+        stream_builder_full(builder, id, take_name(input), 0);
+        break;
+    case 5:
+        stream_builder_device(builder, id, take_name(input),
+                              fuzz_take(input, 2));
+        break;
+    case 6:
+        stream_builder_timer(builder, id, fuzz_take(input, 8));
+        break;
+    default:
+        stream_builder_bogus_full(builder, id, take_name(input));
+        break;
+    }
+}
+
+static void build_frame(StreamBuilder *builder, FuzzInput *input, unsigned what)
+{
+    switch (what % 8) {
+    case 0:
+        stream_builder_header(builder);
+        break;
+    case 1:
+        stream_builder_configuration(builder, take_name(input));
+        break;
+    case 2:
+        stream_builder_subsection(builder, take_name(input));
+        break;
+    case 3:
+        stream_builder_capability(
+            builder, fuzz_take(input, 1) % 2 ? "mapped-ram" : take_name(input));
+        break;
+    case 4:
+        stream_builder_command(builder, fuzz_take(input, 1) % 16,
+                               fuzz_take(input, 1));
+        break;
+    case 5:
+        stream_builder_be64(builder, fuzz_take(input, 8));
+        break;
+    case 6:
+        stream_builder_fill(builder, fuzz_take(input, 1), fuzz_take(input, 2));
+        break;
+    default:
+        stream_builder_u8(builder, fuzz_take(input, 1));
+        break;
+    }
+}
+
+/* Then some bytes are changed. */
+static void damage(StreamBuilder *builder, FuzzInput *input)
+{
+    while (input->bytes > 0 && builder->bytes->len > 0) {
+        uint64_t at = fuzz_take(input, 3);
+
+        builder->bytes->data[at % builder->bytes->len] = fuzz_take(input, 1);
+    }
+}
+
+static void build(StreamBuilder *builder, FuzzInput *input)
+{
+    unsigned steps = fuzz_take(input, 1);
+
+    stream_builder_header(builder);
+    while (steps-- > 0 && input->bytes > 0 &&
+           builder->bytes->len < FUZZ_MAX_BYTES) {
+        unsigned what = fuzz_take(input, 1);
+
+        switch (what >> 6) {
+        case 0:
+            build_frame(builder, input, what);
+            break;
+        case 1:
+            build_section(builder, input, what);
+            break;
+        case 2:
+            build_ram(builder, input, what);
+            break;
+        default:
+            build_end(builder, input, what);
+            break;
+        }
+    }
+    damage(builder, input);
+}
+
+static void compare(const uint8_t *data, size_t bytes, const char *whole,
+                    size_t piece)
+{
+    g_autofree char *cut = stream_builder_outcome(data, bytes, piece);
+
+    fuzz_assert(!strcmp(whole, cut), "in one piece:\n%s\nin pieces of %zu:\n%s",
+                whole, piece, cut);
+}
+
+static void read_stream(const uint8_t *data, size_t bytes)
+{
+    g_autofree char *whole = stream_builder_outcome(data, bytes, 0);
+    size_t piece = 2;
+
+    /* Sizes that depend on the input, but on nothing else. */
+    for (size_t i = 0; i < MIN(bytes, 64); i++) {
+        piece = (piece * 31 + data[bytes - 1 - i]) % 5000 + 2;
+    }
+    compare(data, bytes, whole, piece);
+    if (bytes <= MAX_BYTES_ONE_BY_ONE) {
+        compare(data, bytes, whole, 1);
+    }
+}
+
+static void run(const uint8_t *data, size_t bytes)
+{
+    g_autoptr(StreamBuilder) builder = NULL;
+    FuzzInput input = { data, bytes };
+
+    if (bytes >= 4 && !memcmp(data, "QEVM", 4)) {
+        read_stream(data, bytes);
+        return;
+    }
+    builder = stream_builder_new();
+    build(builder, &input);
+    read_stream(builder->bytes->data, builder->bytes->len);
+}
+
+const FuzzTarget fuzz_stream = { "stream", run };

@@ -1,0 +1,248 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * See image-run.h.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "event-loop.h"
+#include "image-run.h"
+#include "memory-file.h"
+#include "qcow2-vmstate.h"
+
+/* An image of FUZZ_MAX_BYTES and all that is done to it fit in easily. */
+#define DISK_BYTES (32 * 1024 * 1024)
+
+/* Of a VM state that claims to be long, and of very many snapshots. */
+#define MAX_LOADED    16
+#define LOADED_PIECE  16384
+#define LOADED_PIECES 8
+
+BlockFile *image_run_file(const GByteArray *image)
+{
+    BlockFile *file = memory_file_new_from(image->data, image->len);
+
+    memory_file_fail(file, MEMORY_FILE_ALLOCATE, -1, -ENOTSUP);
+    memory_file_limit(file, DISK_BYTES);
+    return file;
+}
+
+typedef struct CheckRun {
+    BlockFile *file;
+    Qcow2Repair repair;
+    Qcow2CheckResult *result;
+    uint64_t corruptions; /* at the last finding */
+    uint64_t flags;       /* corruptions that are wrong COPIED flags, */
+    uint64_t harmless;    /* that are missing */
+    bool refers_to_free;
+    bool done;
+} CheckRun;
+
+static void note_finding(void *opaque, const char *text)
+{
+    CheckRun *run = opaque;
+
+    fuzz_assert(*text, "a finding without words");
+    fuzz_say("%s", text);
+    run->refers_to_free |= strstr(text, " refcount=0 reference=") ||
+                           strstr(text, "exceeding the end of the file");
+    if (strstr(text, "OFLAG_COPIED")) {
+        uint64_t times = run->result->corruptions - run->corruptions;
+
+        run->flags += times;
+        run->harmless += g_str_has_suffix(text, " refcount=1") ? times : 0;
+    }
+    run->corruptions = run->result->corruptions;
+}
+
+static void coroutine_fn check_entry(void *opaque)
+{
+    CheckRun *run = opaque;
+    Qcow2CheckOptions options = { .repair = run->repair,
+                                  .finding = note_finding,
+                                  .opaque = run };
+    g_autoptr(GError) error = NULL;
+
+    fuzz_say("check, repair %d", run->repair);
+    run->done = qcow2_check(run->file, &options, run->result, &error);
+    fuzz_assert_error(run->done, error);
+}
+
+bool image_run_check(BlockFile *file, Qcow2Repair repair,
+                     Qcow2CheckResult *result)
+{
+    CheckRun run = { .file = file, .repair = repair, .result = result };
+
+    event_loop_run(check_entry, &run);
+    return run.done;
+}
+
+ImageVerdict image_run_judge(BlockFile *file)
+{
+    Qcow2CheckResult result;
+    CheckRun run = { .file = file, .result = &result };
+    uint64_t all;
+
+    event_loop_run(check_entry, &run);
+    if (!run.done) {
+        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, false };
+    }
+    all = result.corruptions + result.check_errors;
+    return (ImageVerdict){
+        .corruptions = all,
+        .harmful = all - run.harmless,
+        .but_flags = all - run.flags,
+        .refers_to_free = run.refers_to_free,
+    };
+}
+
+typedef struct VerbRun {
+    BlockFile *file;
+    unsigned what;
+    unsigned which;
+    unsigned operand;
+    bool done;
+} VerbRun;
+
+static bool coroutine_fn save(Qcow2Image *image, const Qcow2Snapshot *old,
+                              unsigned bytes, GError **errp)
+{
+    uint64_t padded = (bytes + QCOW2_VMSTATE_UNIT - 1) / QCOW2_VMSTATE_UNIT *
+                      QCOW2_VMSTATE_UNIT;
+    g_autofree uint8_t *buffer = g_malloc0(padded + 1);
+    Qcow2SnapshotStamp stamp = { .vm_state_size = bytes };
+    Qcow2SnapshotWriter *writer =
+        qcow2_snapshot_writer_begin(image, "fuzz-save", old, errp);
+    bool done = writer && qcow2_snapshot_writer_reserve(writer, bytes, errp) &&
+                qcow2_snapshot_writer_pwrite(writer, 0, buffer, padded, errp) &&
+                qcow2_snapshot_writer_commit(writer, &stamp, errp);
+
+    qcow2_snapshot_writer_end(writer);
+    return done;
+}
+
+/* Verbs that are about a snapshot. */
+static bool coroutine_fn change_snapshot(VerbRun *run, Qcow2Image *image,
+                                         const Qcow2Snapshot *snapshot,
+                                         GError **errp)
+{
+    Qcow2SnapshotStamp stamp = { .date_sec = 1 };
+
+    switch (run->what % 4) {
+    case 0:
+        return qcow2_snapshot_delete(image, snapshot, errp);
+    case 1:
+        return qcow2_snapshot_apply(image, snapshot, errp);
+    case 2:
+        return qcow2_snapshot_rename(image, snapshot, "fuzz-renamed", errp);
+    default:
+        return run->operand % 2 ? save(image, snapshot, run->operand, errp)
+                                : qcow2_snapshot_create(image, "fuzz-replaced",
+                                                        snapshot, &stamp, errp);
+    }
+}
+
+static bool coroutine_fn change_image(VerbRun *run, Qcow2Image *image,
+                                      GError **errp)
+{
+    Qcow2SnapshotStamp stamp = { .date_sec = 1 };
+
+    switch (run->what % 4) {
+    case 0:
+        return qcow2_snapshot_create(image, "fuzz-create", NULL, &stamp, errp);
+    case 1:
+        return save(image, NULL, run->operand + 1, errp);
+    case 2:
+        return qcow2_free_stale_vmstate(image, errp);
+    default:
+        return qcow2_snapshot_create_like_qemu_img(image, "1", &stamp, errp);
+    }
+}
+
+static void coroutine_fn verb_entry(void *opaque)
+{
+    VerbRun *run = opaque;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Qcow2Image) image = qcow2_open(run->file, &error);
+    const GPtrArray *snapshots;
+
+    fuzz_say("change %u of snapshot %u, operand %u", run->what, run->which,
+             run->operand);
+    if (image) {
+        snapshots = qcow2_snapshots(image);
+        run->done =
+            run->what & 4 && snapshots->len > 0
+                ? change_snapshot(
+                      run, image,
+                      g_ptr_array_index(snapshots, run->which % snapshots->len),
+                      &error)
+                : change_image(run, image, &error);
+    }
+    fuzz_assert_error(run->done, error);
+}
+
+bool image_run_verb(BlockFile *file, unsigned what, unsigned which,
+                    unsigned operand)
+{
+    VerbRun run = { file, what, which, operand, false };
+
+    event_loop_run(verb_entry, &run);
+    return run.done;
+}
+
+static void coroutine_fn load_pieces(Qcow2VmstateReader *reader,
+                                     uint64_t vm_state_size)
+{
+    g_autofree uint8_t *buffer = g_malloc(LOADED_PIECE);
+    unsigned i;
+
+    for (i = 0; i < LOADED_PIECES; i++) {
+        g_autoptr(GError) error = NULL;
+        uint64_t at = vm_state_size / LOADED_PIECES * i;
+        size_t bytes = MIN(vm_state_size - at, LOADED_PIECE);
+
+        fuzz_assert_error(
+            qcow2_vmstate_pread(reader, at, buffer, bytes, &error), error);
+    }
+}
+
+static void coroutine_fn load(Qcow2Image *image, const Qcow2Snapshot *snapshot)
+{
+    g_autoptr(GError) error = NULL;
+    Qcow2VmstateReader *reader =
+        qcow2_vmstate_reader_open(image, snapshot, &error);
+
+    fuzz_assert_error(reader, error);
+    if (reader) {
+        load_pieces(reader, snapshot->vm_state_size);
+        qcow2_vmstate_reader_close(reader);
+    }
+}
+
+static void coroutine_fn load_entry(void *opaque)
+{
+    BlockFile *file = opaque;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Qcow2Image) image = qcow2_open(file, &error);
+    const GPtrArray *snapshots;
+    Qcow2StaleVmstate stale;
+    guint i;
+
+    fuzz_assert_error(image, error);
+    if (!image) {
+        return;
+    }
+    snapshots = qcow2_snapshots(image);
+    for (i = 0; i < MIN(snapshots->len, MAX_LOADED); i++) {
+        load(image, g_ptr_array_index(snapshots, i));
+    }
+    fuzz_assert_error(qcow2_look_at_stale_vmstate(image, &stale, &error),
+                      error);
+}
+
+void image_run_load(BlockFile *file)
+{
+    event_loop_run(load_entry, file);
+}

@@ -1,0 +1,52 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What fuzz targets do to an image.
+ */
+#ifndef IMAGE_RUN_H
+#define IMAGE_RUN_H
+
+#include "fuzz.h"
+#include "qcow2-check.h"
+
+/* A memory file of @image on a small disk, which cannot promise space. */
+BlockFile *image_run_file(const GByteArray *image);
+
+/* What a check has to say, without leaks. UINT64_MAX: it cannot be counted. */
+typedef struct ImageVerdict {
+    uint64_t corruptions;
+
+    /* Without COPIED flags that are missing: they cost a look-up, no more. */
+    uint64_t harmful;
+
+    /*
+     * Without any: in the middle of a repair a flag that is there in vain says
+     * what the refcount said that has just been put right.
+     */
+    uint64_t but_flags;
+
+    /*
+     * It refers to clusters that are nobody's by their refcount, or behind the
+     * end of the file. Who takes them cannot know without reading all tables.
+     */
+    bool refers_to_free;
+} ImageVerdict;
+
+ImageVerdict image_run_judge(BlockFile *file);
+
+/*
+ * Open the image and change it; @what says how, @which snapshot and @operand
+ * with which name or size. True when it was done.
+ */
+bool image_run_verb(BlockFile *file, unsigned what, unsigned which,
+                    unsigned operand);
+
+/* Open the image and read from the VM states of its snapshots. */
+void image_run_load(BlockFile *file);
+
+/* Check, repair. False when that could not be carried out. */
+bool image_run_check(BlockFile *file, Qcow2Repair repair,
+                     Qcow2CheckResult *result);
+
+#endif /* IMAGE_RUN_H */
