@@ -37,9 +37,10 @@ void page_map_free(PageMap *map);
 
 /*
  * Take what a reader tells; it replaces what was told before of these pages.
- * @map is a PageMap. When there are more runs than are kept, all is forgotten.
+ * @opaque is a PageMap. When there are more runs than are kept, all is
+ * forgotten.
  */
-void page_map_add(const MigrationPages *pages, void *map);
+void page_map_add(const MigrationPages *pages, void *opaque);
 
 /*
  * All has been told; @page_size is what the reader knows in the end, in bytes.
