@@ -34,9 +34,9 @@ HAVE_PACKAGES := $(shell $(PKG_CONFIG) --exists $(PACKAGES) 2>/dev/null && \
 	echo yes)
 LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -laio
 CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
-ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude \
-	$(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null) \
-	$(WARNINGS) $(CFLAGS)
+PACKAGE_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+LANGUAGE := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude
+ALL_CFLAGS := $(LANGUAGE) $(PACKAGE_CFLAGS) $(WARNINGS) $(CFLAGS)
 
 ifeq ($(V),)
 QUIET = @printf '  %-6s %s\n' $(1) $(2);
@@ -170,6 +170,31 @@ fuzz-afl: fuzz-deps ## the same with AFL++
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/fuzz-afl.sh \
 		$(BUILD)/fuzz-afl/tests/fuzz $(FUZZ_TARGETS)
 
+static-deps: ## install what the static checks need besides
+	@tests/install-deps.sh clang-tidy cppcheck shellcheck
+
+# Without clang-tidy's analyzer, which takes ten times as long as all others.
+check-static: deps static-deps ## shellcheck, cppcheck, clang-tidy's quick part
+	@$(MAKE) --no-print-directory check-scripts check-cppcheck check-tidy \
+		TIDY_FLAGS='--checks=-clang-analyzer-*'
+
+check-scripts: static-deps
+	@shellcheck --severity=info $$(git ls-files '*.sh' .ci/run tests/run \
+		completion/qemu-snap)
+
+check-cppcheck: static-deps
+	@cppcheck -q -j $$(nproc) --std=c11 --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability,style \
+		--suppressions-list=.cppcheck --library=gtk,posix,gnu \
+		-D_GNU_SOURCE -Iinclude $(SOURCES) qemu-snap.c
+
+# Nothing is said about the headers of libraries.
+check-tidy: static-deps ## all of clang-tidy; some minutes
+	@printf '%s\n' $(SOURCES) qemu-snap.c | xargs -P $$(nproc) -I {} \
+		sh -c 'words=$$(clang-tidy --quiet $(TIDY_FLAGS) {} -- $(LANGUAGE) \
+			$(PACKAGE_CFLAGS:-I%=-isystem%) 2>&1) && exit; \
+			printf "%s\n" "$$words"; exit 1'
+
 bench-deps: deps ## install what measuring needs besides
 	@tests/install-deps.sh fio gnuplot-nox
 
@@ -209,8 +234,9 @@ help: ## list the targets
 		$(MAKEFILE_LIST)
 
 .PHONY: all bench bench-deps bench-programs bench-report check \
-	check-behaviour check-corpus check-long check-sanitizers check-unit \
-	check-valgrind clean demo deps format fuzz fuzz-afl fuzz-deps fuzzers help \
-	install uninstall unit-tests
+	check-behaviour check-corpus check-cppcheck check-long check-sanitizers \
+	check-scripts check-static check-tidy check-unit check-valgrind clean demo \
+	deps format fuzz fuzz-afl fuzz-deps fuzzers help install static-deps \
+	uninstall unit-tests
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -244,7 +244,7 @@ static bool parse_trace(const char *spec, SnapOptions *options, GError **errp)
 static bool parse_output(const char *text, SnapOptions *options, GError **errp)
 {
     options->json = !strcmp(text, "json");
-    if (!options->json && strcmp(text, "human")) {
+    if (!options->json && strcmp(text, "human") != 0) {
         return invalid(errp, "output format", text, "human or json");
     }
     return true;

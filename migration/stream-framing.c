@@ -164,7 +164,7 @@ static StepResult section_start_step(MigrationReader *reader,
 {
     uint64_t offset = reader_item_offset(reader, cursor);
     const SectionFormat *format;
-    SectionHeader header;
+    SectionHeader header = { 0 };
     g_autofree char *name = NULL;
 
     if (!section_header_take(cursor, &header)) {

@@ -81,7 +81,7 @@ remember_all
 limited_save()
 {
     ulimit -f 50000
-    save_piped
+    save_piped "$@"
 }
 (refuse 'third.qcow2: .*File too large' limited_save)
 mv small.qcow2 third.qcow2
