@@ -142,10 +142,11 @@ check-sanitizers: deps ## unit tests under ASan and UBSan
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/sanitizers \
 		CFLAGS='-O1 -g -fno-omit-frame-pointer $(SANITIZERS)' check-unit
 
-check-valgrind: deps ## unit tests under valgrind, which must be installed
+check-valgrind: deps ## unit tests under valgrind; some ten minutes
+	@tests/install-deps.sh valgrind
 	@CK_FORK=no G_SLICE=always-malloc $(MAKE) --no-print-directory check-unit \
 		UNIT_WRAPPER='valgrind -q --error-exitcode=1 --leak-check=full \
-		--errors-for-leak-kinds=definite'
+		--show-leak-kinds=definite --errors-for-leak-kinds=definite'
 
 # Built for speed of the build: it runs for a second.
 check-corpus: ## replay what fuzzing has found, under ASan and UBSan
