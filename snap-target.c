@@ -212,10 +212,10 @@ void snap_glance_clear(SnapGlance *glance)
 
 /*
  * An upper bound for what a save writes besides: of each cluster of the image
- * and of the VM state there may be an L2 entry of 8 bytes and a refcount of as
- * many, an eighth more for tables of these, and a dozen tables are rounded up.
+ * and of the VM state there may be an L2 entry of 16 bytes and a refcount of 8,
+ * an eighth more for tables of these, and a dozen tables are rounded up.
  */
-#define METADATA_PER_CLUSTER 20
+#define METADATA_PER_CLUSTER 28
 #define MORE_CLUSTERS        24
 
 uint64_t snap_glance_growth(const SnapGlance *glance, uint64_t bytes)
