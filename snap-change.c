@@ -27,16 +27,21 @@ static SnapOptions through_page_cache(const SnapOptions *options)
 
 /* On failure snap_image_close() is due, too. */
 static bool coroutine_fn open_image(const SnapOptions *options,
-                                    SnapImage *image, GError **errp)
+                                    SnapImage *image, SnapResult *result,
+                                    GError **errp)
 {
     SnapTarget target = { 0 };
     bool opened = snap_target_open(options, &target, errp);
 
     *image = target.image;
-    if (opened && options->no_discard) {
+    if (!opened) {
+        return false;
+    }
+    snap_warn_about_repair(image, result);
+    if (options->no_discard) {
         qcow2_keep_freed(image->qcow2);
     }
-    return opened;
+    return true;
 }
 
 static bool check_name_given(const SnapOptions *options, GError **errp)
@@ -120,7 +125,7 @@ bool coroutine_fn snap_create(const SnapOptions *options, SnapResult *result,
 
     created = check_name_given(options, errp) &&
               snap_disks_check(options, errp) &&
-              open_image(&cached, &image, errp) &&
+              open_image(&cached, &image, result, errp) &&
               create(&cached, image.qcow2, result, errp);
     if (created) {
         snap_warn_about_bitmaps(&image, result);
@@ -178,7 +183,7 @@ static bool coroutine_fn change(const SnapOptions *options,
         !snap_check_distinct(options, errp)) {
         return false;
     }
-    changed = open_image(&cached, &image, errp) &&
+    changed = open_image(&cached, &image, result, errp) &&
               change_all(&cached, kind, &image, result, errp);
     snap_image_close(&image);
     return changed;
@@ -225,7 +230,7 @@ bool coroutine_fn snap_rename(const SnapOptions *options, SnapResult *result,
         return false;
     }
     renamed = check_name_given(options, errp) &&
-              open_image(&cached, &image, errp) &&
+              open_image(&cached, &image, result, errp) &&
               rename_one(options, image.qcow2, result, errp);
     snap_image_close(&image);
     return renamed;
@@ -249,7 +254,7 @@ bool coroutine_fn snap_gc(const SnapOptions *options, SnapResult *result,
 {
     SnapOptions cached = through_page_cache(options);
     SnapImage image = { 0 };
-    bool freed = open_image(&cached, &image, errp) &&
+    bool freed = open_image(&cached, &image, result, errp) &&
                  gc(options, image.qcow2, result, errp);
 
     snap_image_close(&image);

@@ -54,6 +54,15 @@ void snap_warn_about_bitmaps(const SnapImage *image, SnapResult *result)
     }
 }
 
+void snap_warn_about_repair(const SnapImage *image, SnapResult *result)
+{
+    if (qcow2_was_repaired(image->qcow2)) {
+        g_ptr_array_add(result->warnings,
+                        g_strdup("the image had not been closed properly and "
+                                 "was repaired"));
+    }
+}
+
 typedef struct StreamOut {
     SnapStreaming *streaming;
     Qcow2VmstateReader *vmstate;

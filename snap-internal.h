@@ -71,6 +71,9 @@ void snap_image_close(SnapImage *image);
 /* A snapshot was or will be added to @image: warn if QEMU cannot load it. */
 void snap_warn_about_bitmaps(const SnapImage *image, SnapResult *result);
 
+/* @image was opened for writing: say so if that has repaired it. */
+void snap_warn_about_repair(const SnapImage *image, SnapResult *result);
+
 /*
  * As snap_choose_one(); without -n, the only snapshot with VM state. NULL and
  * @errp (NOT_FOUND, AMBIGUOUS).

@@ -177,7 +177,8 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     return judge_disks(load, loaded, result, errp);
 }
 
-static bool coroutine_fn open_image(Load *load, GError **errp)
+static bool coroutine_fn open_image(Load *load, SnapResult *result,
+                                    GError **errp)
 {
     const SnapOptions *options = load->options;
 
@@ -188,6 +189,7 @@ static bool coroutine_fn open_image(Load *load, GError **errp)
     if (!snap_target_open(options, &load->target, errp)) {
         return false;
     }
+    snap_warn_about_repair(&load->target.image, result);
     if (options->no_discard) {
         qcow2_keep_freed(load->target.image.qcow2);
     }
@@ -233,7 +235,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     }
     /* From here on somebody may wait for the first byte; see qemu-snap.c. */
     interrupt = interrupt_new(cancel, to);
-    loaded = open_image(&load, errp) && run(&load, to, result, errp);
+    loaded = open_image(&load, result, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
     snap_image_close(&load.target.image);
     if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {

@@ -74,6 +74,7 @@ static bool coroutine_fn begin_snapshots(Save *save, SnapWait *wait,
                           wait, errp)) {
         return false;
     }
+    snap_warn_about_repair(&save->target.image, result);
     snap_warn_about_bitmaps(&save->target.image, result);
     return true;
 }

@@ -195,7 +195,8 @@ static bool coroutine_fn open_image(const Request *request, SnapImage *image,
     if (!qcow2_probe(image->file)) {
         return true;
     }
-    image->qcow2 = qcow2_open(image->file, &error);
+    image->qcow2 = writable ? qcow2_open_writable(image->file, &error)
+                            : qcow2_open(image->file, &error);
     if (!image->qcow2) {
         return fail_open(request, writable, result, error, errp);
     }

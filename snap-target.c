@@ -65,7 +65,7 @@ bool coroutine_fn snap_target_open(const SnapOptions *options,
             return false;
         }
     }
-    target->image.qcow2 = qcow2_open(target->image.file, errp);
+    target->image.qcow2 = qcow2_open_writable(target->image.file, errp);
     return target->image.qcow2 != NULL;
 }
 

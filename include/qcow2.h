@@ -81,6 +81,16 @@ typedef struct Qcow2Image Qcow2Image;
 Qcow2Image *coroutine_fn qcow2_open(BlockFile *file, GError **errp);
 void qcow2_close(Qcow2Image *image);
 
+/*
+ * The same for an image that is to be changed: one that is marked dirty is
+ * repaired first, as by qcow2_check(), unless something else hinders. @file is
+ * writable and locked. Also fails as a repair does.
+ */
+Qcow2Image *coroutine_fn qcow2_open_writable(BlockFile *file, GError **errp);
+
+/* Was that so? */
+bool qcow2_was_repaired(const Qcow2Image *image);
+
 const Qcow2Header *qcow2_header(const Qcow2Image *image);
 
 /* The snapshots in table order; owned by the image. */

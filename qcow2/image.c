@@ -155,7 +155,7 @@ bool qcow2_check_readable(const Qcow2Image *image, GError **errp)
     return true;
 }
 
-bool qcow2_check_writable(const Qcow2Image *image, GError **errp)
+bool qcow2_check_writable_when_clean(const Qcow2Image *image, GError **errp)
 {
     const Qcow2Header *header = &image->header;
 
@@ -168,16 +168,24 @@ bool qcow2_check_writable(const Qcow2Image *image, GError **errp)
                     "repair it (offset 72)");
         return false;
     }
-    /* With the dirty bit set, a cluster in use may have refcount 0. */
-    if (header->incompatible_features & QCOW2_INCOMPATIBLE_DIRTY) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                    "the image was not closed properly; `qemu-img check -r "
-                    "all' repairs it (offset 72)");
-        return false;
-    }
     /* Loading a snapshot counts each of its clusters twice for a moment. */
     if (header->refcount_order == 0) {
         return unsupported(errp, "1-bit refcounts");
+    }
+    return true;
+}
+
+bool qcow2_check_writable(const Qcow2Image *image, GError **errp)
+{
+    if (!qcow2_check_writable_when_clean(image, errp)) {
+        return false;
+    }
+    /* With the dirty bit set, a cluster in use may have refcount 0. */
+    if (image->header.incompatible_features & QCOW2_INCOMPATIBLE_DIRTY) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                    "the image was not closed properly; `qemu-snap check -r "
+                    "all' may repair it (offset 72)");
+        return false;
     }
     return true;
 }

@@ -44,7 +44,8 @@ struct Qcow2Image {
     uint64_t file_size;                       /* bytes, at opening */
     GPtrArray *snapshots;                     /* of Qcow2Snapshot */
 
-    bool keeps_freed; /* see qcow2_keep_freed() */
+    bool was_repaired; /* see qcow2_open_writable() */
+    bool keeps_freed;  /* see qcow2_keep_freed() */
 };
 
 /*
@@ -54,6 +55,9 @@ struct Qcow2Image {
  * image through a transaction. Yields. Errors as of qcow2_open().
  */
 Qcow2Image *coroutine_fn qcow2_open_to_check(BlockFile *file, GError **errp);
+
+/* qcow2_check_writable(), but for the dirty bit. */
+bool qcow2_check_writable_when_clean(const Qcow2Image *image, GError **errp);
 
 static inline uint64_t qcow2_cluster_size(const Qcow2Header *header)
 {
