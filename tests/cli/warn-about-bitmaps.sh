@@ -3,7 +3,8 @@
 # SPDX-FileCopyrightText: The qemu-snap authors
 #
 # Persistent dirty bitmaps keep QEMU from loading any snapshot of the image:
-# `save' says so, does its work, and leaves the bitmaps valid. -q is silent.
+# `save' says so, does its work, and leaves the bitmaps valid, as does whatever
+# else does not change the disk. -q is silent.
 
 . "$(dirname "$0")/../functions.sh"
 
@@ -27,3 +28,22 @@ bitmaps > after
 expect_same before after
 qemu_snap load -n first disk.qcow2 > loaded
 expect_same stream loaded
+
+expect_status 0 qemu_snap create -n third disk.qcow2
+grep -q 'warning: .*bitmap' err || fail "create: $(cat err)"
+qemu_snap rename -n third --to=last disk.qcow2
+qemu_snap delete -n second disk.qcow2
+qemu_snap gc disk.qcow2
+expect_clean disk.qcow2
+bitmaps > after
+expect_same before after
+
+# Applied, they would lie. QEMU refuses as well, until they are removed.
+remember_image disk.qcow2
+expect_refusal disk.qcow2 'bitmap' qemu_snap apply -n first disk.qcow2
+expect_status 1 qemu-img snapshot -a first disk.qcow2
+grep -q 'bitmap' err || fail "qemu-img: $(cat err)"
+expect_untouched disk.qcow2
+qemu-img bitmap --remove disk.qcow2 changes
+qemu_snap apply -n first disk.qcow2
+expect_clean disk.qcow2
