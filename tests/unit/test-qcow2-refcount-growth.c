@@ -151,6 +151,41 @@ START_TEST(table_grows_and_stays)
 }
 END_TEST
 
+/* What one cluster of table cannot count; with one or two bits it is much. */
+START_TEST(every_width)
+{
+    static const struct {
+        unsigned cluster_bits;
+        unsigned refcount_bits;
+        uint64_t bytes;
+    } cases[] = {
+        { 9, 4, 32 << 20 }, { 9, 8, 16 << 20 },   { 9, 16, 8 << 20 },
+        { 9, 32, 4 << 20 }, { 10, 64, 16 << 20 },
+    };
+    Qcow2FixtureOptions options = {
+        .cluster_bits = cases[_i].cluster_bits,
+        .refcount_bits = cases[_i].refcount_bits,
+        .disk_size = 1000,
+        .l2 = { "d" },
+    };
+    g_autoptr(GByteArray) image = qcow2_fixture_build(&options);
+    g_autoptr(BlockFile) file = qcow2_fixture_file(image);
+    g_autoptr(GByteArray) content = NULL;
+    Qcow2FixtureSave save = {
+        .name = "s",
+        .bytes = cases[_i].bytes,
+        .piece = 1 << 20,
+    };
+    Qcow2FixtureHeader header;
+
+    qcow2_fixture_must_save(file, &save);
+    content = qcow2_fixture_content(file);
+    qcow2_fixture_header(content, &header);
+    ck_assert_uint_gt(header.refcount_table_entries, header.cluster_size / 8);
+    ck_assert_int_eq(qcow2_fixture_qemu_img_check(content), 0);
+}
+END_TEST
+
 static Suite *refcount_growth_suite(void)
 {
     Suite *suite = suite_create("qcow2-refcount-growth");
@@ -161,6 +196,7 @@ static Suite *refcount_growth_suite(void)
     tcase_add_loop_test(tcase, one_more_cluster_of_table, 0, 2);
     tcase_add_test(tcase, chain_of_blocks);
     tcase_add_test(tcase, table_grows_and_stays);
+    tcase_add_loop_test(tcase, every_width, 0, 5);
     suite_add_tcase(suite, tcase);
     return suite;
 }
