@@ -179,6 +179,14 @@ poke()
         dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
+# number FILE OFFSET: 8 bytes, big-endian, without the flags of a table entry.
+number()
+{
+    local hex
+    hex=$(od -A n -t x1 -j "$2" -N 8 "$1" | tr -d ' ')
+    echo $((0x$hex & 0x00fffffffffffe00))
+}
+
 # What a save that failed may change in an image: nothing that anybody sees.
 remember_image()
 {

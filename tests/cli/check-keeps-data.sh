@@ -8,14 +8,6 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-# number FILE OFFSET: 8 bytes, big-endian, without the flags of a table entry.
-number()
-{
-    local hex
-    hex=$(od -A n -t x1 -j "$2" -N 8 "$1" | tr -d ' ')
-    echo $((0x$hex & 0x00fffffffffffe00))
-}
-
 # A subcluster that is called both allocated and zero.
 new_image subclusters.qcow2 1M extended_l2=on,cluster_size=32k
 qemu-io -c 'write -P 7 0 2k' subclusters.qcow2 > /dev/null
