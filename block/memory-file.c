@@ -32,13 +32,13 @@ typedef struct MemoryFileFailure {
 typedef struct MemoryFile {
     BlockFile file;
     GByteArray *content;
-    uint64_t limit;  /* what lies beyond cannot be written */
     GArray *records; /* of MemoryFileRecord */
     MemoryFileFailure failures[MEMORY_FILE_OPS];
     unsigned in_flight;
     unsigned most_in_flight; /* since the last reset of the records */
     unsigned window;         /* at most 1: nothing is held */
     GPtrArray *held;         /* of Coroutine, oldest first */
+    uint64_t limit;          /* bytes; 0: none but MEMORY_FILE_MAX */
     size_t registered_bytes;
     unsigned registrations;
 
@@ -182,6 +182,20 @@ static int coroutine_fn memory_file_operate(MemoryFile *memory, MemoryFileOp op)
     return ret;
 }
 
+/* Can the file have these bytes? Returns 0 or a negative errno. */
+static int memory_file_check_room(const MemoryFile *memory, uint64_t offset,
+                                  uint64_t bytes)
+{
+    if (!range_within(offset, bytes, MEMORY_FILE_MAX)) {
+        return -EFBIG;
+    }
+    if (memory->limit &&
+        offset + bytes > MAX(memory->limit, memory->content->len)) {
+        return -ENOSPC;
+    }
+    return 0;
+}
+
 /* Takes over @record.data. */
 static void memory_file_commit(MemoryFile *memory, MemoryFileRecord record)
 {
@@ -224,11 +238,11 @@ static int coroutine_fn memory_file_pwritev(BlockFile *file, int64_t offset,
     int ret;
 
     ret = memory_file_operate(memory, MEMORY_FILE_WRITE);
+    if (ret == 0) {
+        ret = memory_file_check_room(memory, offset, bytes);
+    }
     if (ret < 0) {
         return ret;
-    }
-    if (!range_within(offset, bytes, memory->limit)) {
-        return -EFBIG;
     }
     data = g_malloc(bytes);
     io_vector_copy_from(iov, 0, data, bytes);
@@ -275,11 +289,11 @@ static int coroutine_fn memory_file_truncate(BlockFile *file, int64_t size)
     MemoryFile *memory = memory_file_from(file);
     int ret = memory_file_operate(memory, MEMORY_FILE_TRUNCATE);
 
+    if (ret == 0) {
+        ret = memory_file_check_room(memory, size, 0);
+    }
     if (ret < 0) {
         return ret;
-    }
-    if (size > (int64_t)memory->limit) {
-        return -EFBIG;
     }
     memory_file_commit(memory, (MemoryFileRecord){ .op = MEMORY_FILE_TRUNCATE,
                                                    .offset = size });
@@ -292,11 +306,11 @@ static int coroutine_fn memory_file_allocate(BlockFile *file, int64_t offset,
     MemoryFile *memory = memory_file_from(file);
     int ret = memory_file_operate(memory, MEMORY_FILE_ALLOCATE);
 
+    if (ret == 0) {
+        ret = memory_file_check_room(memory, offset, bytes);
+    }
     if (ret < 0) {
         return ret;
-    }
-    if (!range_within(offset, bytes, memory->limit)) {
-        return -EFBIG;
     }
     memory_file_commit(memory, (MemoryFileRecord){ .op = MEMORY_FILE_ALLOCATE,
                                                    .offset = offset,
@@ -393,7 +407,6 @@ BlockFile *memory_file_new_from(const void *content, size_t bytes)
     memory->file.ops = &memory_file_ops;
     memory->file.alignment = 1;
     memory->file.writable = true;
-    memory->limit = MEMORY_FILE_MAX;
     memory->content = g_byte_array_new();
     g_byte_array_append(memory->content, content, bytes);
     memory->records = g_array_new(FALSE, FALSE, sizeof(MemoryFileRecord));
@@ -454,7 +467,6 @@ void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error)
 
 void memory_file_limit(BlockFile *file, uint64_t bytes)
 {
-    g_assert(bytes <= MEMORY_FILE_MAX);
     memory_file_from(file)->limit = bytes;
 }
 

@@ -62,7 +62,10 @@ size_t memory_file_count(BlockFile *file, MemoryFileOp op);
  */
 void memory_file_fail(BlockFile *file, MemoryFileOp op, int nth, int error);
 
-/* Let the file end at @bytes instead of 1 GiB: a small, full disk. */
+/*
+ * A full disk: what would make the file longer than @bytes is -ENOSPC from now
+ * on. Nothing in the file is a hole. 0 turns it off.
+ */
 void memory_file_limit(BlockFile *file, uint64_t bytes);
 
 /* The length of the memory that is registered now; 0: there is none. */

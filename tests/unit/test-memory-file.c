@@ -147,24 +147,6 @@ START_TEST(bad_requests_are_refused)
 }
 END_TEST
 
-static void coroutine_fn check_limit(void *opaque)
-{
-    BlockFile *file = opaque;
-
-    memory_file_limit(file, 4);
-    ck_assert_int_eq(block_file_pwrite(file, 0, "abcd", 4), 0);
-    ck_assert_int_eq(block_file_pwrite(file, 3, "xy", 2), -EFBIG);
-    ck_assert_int_eq(block_file_truncate(file, 5), -EFBIG);
-    ck_assert_int_eq(block_file_allocate(file, 0, 5), -EFBIG);
-    assert_content(file, "abcd", 4);
-}
-
-START_TEST(limit_is_the_end)
-{
-    run_with(memory_file_new(), check_limit);
-}
-END_TEST
-
 static void coroutine_fn check_empty_requests(void *opaque)
 {
     BlockFile *file = opaque;
@@ -229,6 +211,31 @@ static void coroutine_fn check_sizes(void *opaque)
 START_TEST(truncate_and_allocate)
 {
     run_with(memory_file_new_from("one", 3), check_sizes);
+}
+END_TEST
+
+static void coroutine_fn check_limit(void *opaque)
+{
+    BlockFile *file = opaque;
+
+    memory_file_limit(file, 5);
+    ck_assert_int_eq(block_file_pwrite(file, 3, "xyz", 3), -ENOSPC);
+    ck_assert_int_eq(block_file_truncate(file, 6), -ENOSPC);
+    ck_assert_int_eq(block_file_allocate(file, 0, 6), -ENOSPC);
+    assert_content(file, "one", 3);
+    ck_assert_int_eq(block_file_pwrite(file, 3, "xy", 2), 0);
+    ck_assert_int_eq(block_file_allocate(file, 0, 5), 0);
+    assert_content(file, "onexy", 5);
+    memory_file_limit(file, 0);
+    ck_assert_int_eq(block_file_pwrite(file, 5, "z", 1), 0);
+    /* What is there already stays. */
+    memory_file_limit(file, 2);
+    ck_assert_int_eq(block_file_pwrite(file, 0, "ONEXYZ", 6), 0);
+}
+
+START_TEST(disk_may_be_full)
+{
+    run_with(memory_file_new_from("one", 3), check_limit);
 }
 END_TEST
 
@@ -571,6 +578,7 @@ static Suite *memory_file_suite(void)
     tcase_add_test(tcase, empty_requests_do_nothing);
     tcase_add_test(tcase, read_only_file_stays_as_it_is);
     tcase_add_test(tcase, truncate_and_allocate);
+    tcase_add_test(tcase, disk_may_be_full);
     tcase_add_test(tcase, records_what_was_done);
     tcase_add_test(tcase, fails_on_demand);
     tcase_add_test(tcase, shuffle_turns_the_order_around);
