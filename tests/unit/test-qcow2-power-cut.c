@@ -3,17 +3,14 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * The promise of a save, and of every other change: whenever the power goes,
- * the image is what it was or what it was to become, and sound either way. Between two flushes a disk may
- * do any of the writes and leave out any other, and may do a part of one in
- * units of a sector.
+ * the image is what it was or what it was to become, and sound either way.
  */
 #include <check.h>
 
-#include "memory-file.h"
+#include "power-cut.h"
 #include "qcow2-fixture.h"
 #include "run-suite.h"
 
-#define SECTOR  512
 #define SUBSETS 60
 
 static const Qcow2FixtureOptions shapes[] = {
@@ -257,60 +254,6 @@ START_TEST(cut_after_every_operation)
 }
 END_TEST
 
-static void write_sector(GByteArray *image, uint64_t offset,
-                         const uint8_t *data, size_t bytes)
-{
-    size_t before = image->len;
-
-    if (offset + bytes > before) {
-        g_byte_array_set_size(image, offset + bytes);
-        memset(image->data + before, 0, offset + bytes - before);
-    }
-    memcpy(image->data + offset, data, bytes);
-}
-
-/* Apply the sectors of one write that the disk happened to do. */
-static void apply_some_sectors(GByteArray *image,
-                               const MemoryFileRecord *record, GRand *rand)
-{
-    const uint8_t *data = g_bytes_get_data(record->data, NULL);
-    bool torn = g_rand_boolean(rand);
-    bool whole = g_rand_boolean(rand);
-    uint64_t at = record->offset;
-    uint64_t end = record->offset + record->bytes;
-
-    while (at < end) {
-        uint64_t next = MIN(end, (at / SECTOR + 1) * SECTOR);
-
-        if (torn ? g_rand_boolean(rand) : whole) {
-            write_sector(image, at, data + (at - record->offset), next - at);
-        }
-        at = next;
-    }
-}
-
-/* What may be there after a cut somewhere in [@start, @end). */
-static GByteArray *cut_at_random(const Cut *cut, size_t start, size_t end,
-                                 GRand *rand)
-{
-    GByteArray *image = memory_file_replay(cut->before->data, cut->before->len,
-                                           cut->records, start);
-    size_t i;
-
-    for (i = start; i < end; i++) {
-        const MemoryFileRecord *record = &cut->records[i];
-
-        if (record->op == MEMORY_FILE_WRITE) {
-            apply_some_sectors(image, record, rand);
-        } else if (record->op == MEMORY_FILE_TRUNCATE &&
-                   (uint64_t)record->offset < image->len &&
-                   g_rand_boolean(rand)) {
-            g_byte_array_set_size(image, record->offset);
-        }
-    }
-    return image;
-}
-
 START_TEST(cut_leaves_any_part_of_an_interval)
 {
     Cut *cut = cut_new(_i);
@@ -325,8 +268,8 @@ START_TEST(cut_leaves_any_part_of_an_interval)
             continue;
         }
         for (i = 0; i < SUBSETS; i++) {
-            g_autoptr(GByteArray)
-                image = cut_at_random(cut, start, end - 1, rand);
+            g_autoptr(GByteArray) image = power_cut_at_random(
+                cut->before, cut->records, start, end - 1, rand);
 
             seen_new += assert_state(cut, image, end - 1);
         }
@@ -355,8 +298,8 @@ START_TEST(qemu_accepts_the_image)
         ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
     }
     for (end = 0; end < 2; end++) {
-        g_autoptr(GByteArray)
-            image = cut_at_random(cut, 0, first_flush(cut), rand);
+        g_autoptr(GByteArray) image = power_cut_at_random(
+            cut->before, cut->records, 0, first_flush(cut), rand);
 
         ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
     }
