@@ -140,21 +140,16 @@ static void tell(SnapResult *result, const Qcow2Snapshot *snapshot)
     result->name = g_strdup(snapshot->name);
 }
 
-/* The snapshot that is meant, and those of its name in further images. */
-static bool coroutine_fn change_all(const SnapOptions *options,
-                                    SnapTogetherKind kind,
-                                    const SnapImage *image, SnapResult *result,
-                                    GError **errp)
+static bool coroutine_fn change_together(const SnapOptions *options,
+                                         SnapTogetherKind kind,
+                                         const SnapImage *image,
+                                         const Qcow2Snapshot *snapshot,
+                                         GError **errp)
 {
-    const Qcow2Snapshot *snapshot =
-        snap_choose_one(options, image->qcow2, errp);
-    Interrupt *interrupt;
     SnapTogether *together;
+    Interrupt *interrupt;
     bool changed;
 
-    if (!snapshot) {
-        return false;
-    }
     together = snap_together_begin(options, kind, image, snapshot, errp);
     if (!together) {
         return false;
@@ -162,12 +157,37 @@ static bool coroutine_fn change_all(const SnapOptions *options,
     interrupt = ignore_signals(options);
     changed = snap_together_commit(together, errp);
     interrupt_free(interrupt);
-    if (changed) {
-        tell(result, snapshot);
-    } else if (options->with) {
+    if (!changed && options->with) {
         snap_together_explain(together, errp);
     }
     snap_together_end(together);
+    return changed;
+}
+
+/*
+ * The snapshot that is meant, and those of its name in further images. A delete
+ * of one alone has means of its own when there is no room.
+ */
+static bool coroutine_fn change_all(const SnapOptions *options,
+                                    SnapTogetherKind kind,
+                                    const SnapImage *image, SnapResult *result,
+                                    GError **errp)
+{
+    const Qcow2Snapshot *snapshot =
+        snap_choose_one(options, image->qcow2, errp);
+    bool changed;
+
+    if (!snapshot) {
+        return false;
+    }
+    if (kind == SNAP_TOGETHER_DELETE && !options->with) {
+        changed = qcow2_snapshot_delete(image->qcow2, snapshot, errp);
+    } else {
+        changed = change_together(options, kind, image, snapshot, errp);
+    }
+    if (changed) {
+        tell(result, snapshot);
+    }
     return changed;
 }
 

@@ -58,7 +58,8 @@ bool coroutine_fn qcow2_snapshot_create_like_qemu_img(
  * else uses becomes free, and the file is cut behind what is still in use.
  * Afterwards @image is what it was, as above. Yields. On failure the file is
  * as it was, unless the text says otherwise. Fills @errp (DAMAGED, UNSUPPORTED,
- * IO, NO_SPACE: also deleting writes new tables before it frees the old).
+ * IO, NO_SPACE: also deleting writes new tables before it frees the old, unless
+ * those fit where the snapshot's own data was).
  */
 bool coroutine_fn qcow2_snapshot_delete(Qcow2Image *image,
                                         const Qcow2Snapshot *snapshot,

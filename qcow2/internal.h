@@ -170,6 +170,14 @@ GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
                                         const Qcow2Snapshot *left_out);
 
 /*
+ * The table with the entry of @moved, which is in @snapshots, behind all
+ * others. What stands before *@first stays as it is; bytes.
+ */
+GByteArray *qcow2_snapshot_table_move_last(const GPtrArray *snapshots,
+                                           const Qcow2Snapshot *moved,
+                                           uint64_t *first);
+
+/*
  * Encode @snapshot (its @entry is not looked at). Names have been checked.
  */
 GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot);

@@ -213,6 +213,24 @@ GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
     return entries_without(snapshots, left_out);
 }
 
+GByteArray *qcow2_snapshot_table_move_last(const GPtrArray *snapshots,
+                                           const Qcow2Snapshot *moved,
+                                           uint64_t *first)
+{
+    GByteArray *table = entries_without(snapshots, moved);
+    uint64_t at = 0;
+    guint i;
+
+    for (i = 0; g_ptr_array_index(snapshots, i) != moved; i++) {
+        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
+
+        at += round_up(g_bytes_get_size(snapshot->entry), 8);
+    }
+    *first = at;
+    append_entry(table, moved->entry);
+    return table;
+}
+
 /* Takes @table over and returns it if QEMU would read it. */
 static GByteArray *check_length(GByteArray *table, GError **errp)
 {

@@ -179,6 +179,29 @@ static bool coroutine_fn write_header(Qcow2Transaction *transaction,
     return true;
 }
 
+static bool coroutine_fn switch_header(Qcow2Transaction *transaction,
+                                       const Qcow2HeaderUpdate *update,
+                                       uint64_t refcount_table_offset,
+                                       uint32_t refcount_table_clusters,
+                                       GError **errp)
+{
+    return write_header(transaction, update, refcount_table_offset,
+                        refcount_table_clusters, errp) &&
+           flush(transaction,
+                 "the header, which decides whether the change happened,",
+                 errp);
+}
+
+bool coroutine_fn qcow2_transaction_switch_early(
+    Qcow2Transaction *transaction, const Qcow2HeaderUpdate *update,
+    GError **errp)
+{
+    const Qcow2Header *header = &transaction->image->header;
+
+    return switch_header(transaction, update, header->refcount_table_offset,
+                         header->refcount_table_clusters, errp);
+}
+
 /*
  * The old state is gone for good, and with it the need for what only it used.
  * Best effort: free clusters at the end of the file harm nobody.
@@ -208,9 +231,8 @@ static GArray *coroutine_fn find_freed(const Qcow2Transaction *transaction)
                                       NULL);
 }
 
-/* Best effort, too. */
-static void coroutine_fn discard(const Qcow2Transaction *transaction,
-                                 const GArray *freed)
+void coroutine_fn qcow2_transaction_punch(const Qcow2Transaction *transaction,
+                                          const GArray *freed)
 {
     unsigned cluster_bits = transaction->image->header.cluster_bits;
     guint i;
@@ -235,7 +257,7 @@ static void coroutine_fn give_back(Qcow2Transaction *transaction)
 
     cut_free_tail(transaction);
     if (freed) {
-        discard(transaction, freed);
+        qcow2_transaction_punch(transaction, freed);
     }
 }
 
@@ -269,11 +291,8 @@ bool coroutine_fn qcow2_transaction_commit(Qcow2Transaction *transaction,
     }
     /* From here on the old length must not come back. */
     transaction->committed = true;
-    if (!write_header(transaction, update, refcount_table_offset,
-                      refcount_table_clusters, errp) ||
-        !flush(transaction,
-               "the header, which decides whether the change happened,",
-               errp)) {
+    if (!switch_header(transaction, update, refcount_table_offset,
+                       refcount_table_clusters, errp)) {
         return false;
     }
     give_back(transaction);

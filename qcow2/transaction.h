@@ -24,7 +24,8 @@
  *
  * Invariants:
  *   1. Between _begin() and _commit() only clusters are written that had
- *      refcount 0 when the transaction began.
+ *      refcount 0 when the transaction began, or to which nothing refers since
+ *      qcow2_transaction_switch_early().
  *   2. What is freed in a transaction is not allocated again in it; but a table
  *      that has lost its last owner may get one again, as it is.
  *   3. The refcounts written by _commit() describe the image as it is after
@@ -142,6 +143,28 @@ bool coroutine_fn qcow2_transaction_write_refcounts(
  */
 bool coroutine_fn qcow2_transaction_check_metadata(
     const Qcow2Transaction *transaction, GError **errp);
+
+/*
+ * How many clusters qcow2_transaction_write_refcounts() takes at the most, as
+ * long as the file does not grow, in *@clusters. Fills @errp (NO_SPACE: there
+ * cannot be such a table).
+ */
+bool qcow2_transaction_measure_refcounts(const Qcow2Transaction *transaction,
+                                         uint64_t *clusters, GError **errp);
+
+/*
+ * Let the header say @update now, stable, ahead of the commit and with the
+ * refcounts as they are stored: for a state that has references less and
+ * nothing else new. What only those referred to leaks until the commit. Yields.
+ * Fills @errp (IO); the text says so when it is open what the header says.
+ */
+bool coroutine_fn qcow2_transaction_switch_early(
+    Qcow2Transaction *transaction, const Qcow2HeaderUpdate *update,
+    GError **errp);
+
+/* Give the disk space of @runs (of Qcow2ClusterRun) back. Best effort. */
+void coroutine_fn qcow2_transaction_punch(const Qcow2Transaction *transaction,
+                                          const GArray *runs);
 
 /*
  * Let the commit give the disk space of what becomes free back to the file

@@ -42,11 +42,9 @@ static uint64_t table_entries_needed(const Qcow2Transaction *transaction,
     return MAX(needed, refcounts->table_entries);
 }
 
-/* Take clusters for a table that can describe all there is and itself. */
-static bool coroutine_fn allocate_refcount_table(Qcow2Transaction *transaction,
-                                                 uint64_t *offset,
-                                                 uint64_t *clusters,
-                                                 GError **errp)
+/* Clusters for a table that can describe all there is and itself. */
+static bool measure_refcount_table(const Qcow2Transaction *transaction,
+                                   uint64_t *clusters, GError **errp)
 {
     uint64_t blocks = most_changed_blocks(transaction->refcounts);
     uint64_t bytes;
@@ -62,7 +60,17 @@ static bool coroutine_fn allocate_refcount_table(Qcow2Transaction *transaction,
         }
     } while (qcow2_bytes_to_clusters(&transaction->image->header, bytes) >
              *clusters);
-    return qcow2_transaction_allocate(transaction, *clusters, offset, errp);
+    return true;
+}
+
+bool qcow2_transaction_measure_refcounts(const Qcow2Transaction *transaction,
+                                         uint64_t *clusters, GError **errp)
+{
+    if (!measure_refcount_table(transaction, clusters, errp)) {
+        return false;
+    }
+    *clusters += most_changed_blocks(transaction->refcounts);
+    return true;
 }
 
 /*
@@ -128,7 +136,8 @@ bool coroutine_fn qcow2_transaction_write_refcounts(
                                  refcounts->table_entries * sizeof(uint64_t),
                                  errp) ||
         !qcow2_transaction_count(transaction, errp) ||
-        !allocate_refcount_table(transaction, offset, clusters, errp) ||
+        !measure_refcount_table(transaction, clusters, errp) ||
+        !qcow2_transaction_allocate(transaction, *clusters, offset, errp) ||
         !qcow2_transaction_count(transaction, errp)) {
         return false;
     }

@@ -257,3 +257,18 @@ char *qcow2_fixture_expected(const Qcow2FixtureSave *save, unsigned id,
         id, save->name, save->bytes, vmstate, disk_size / 512 * 512,
         disk_digest, 1000 + save->seed, 5u, 7 * save->seed);
 }
+
+char *qcow2_fixture_without(const char *text, const char *name)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autofree char *quoted = g_strdup_printf(" '%s' ", name);
+    GString *rest = g_string_new(NULL);
+    unsigned i;
+
+    for (i = 0; lines[i] && *lines[i]; i++) {
+        if (!strstr(lines[i], quoted)) {
+            g_string_append_printf(rest, "%s\n", lines[i]);
+        }
+    }
+    return g_string_free(rest, FALSE);
+}

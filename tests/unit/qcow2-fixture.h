@@ -137,6 +137,9 @@ uint64_t qcow2_fixture_first_fresh(const GByteArray *image);
 char *qcow2_fixture_check(const GByteArray *image);
 void qcow2_fixture_assert_sound(const GByteArray *image);
 
+/* Sound but for refcounts that are too high. */
+void qcow2_fixture_assert_only_leaks(const GByteArray *image);
+
 /* The exit status of `qemu-img check'. */
 int qcow2_fixture_qemu_img_check(const GByteArray *image);
 
@@ -149,6 +152,9 @@ int qcow2_fixture_qemu_img_apply(const GByteArray *image, const char *snapshot);
  * images in the same state have the same text, wherever the clusters lie.
  */
 char *qcow2_fixture_describe(const GByteArray *image);
+
+/* Such a text but for the line of the snapshot called @name. */
+char *qcow2_fixture_without(const char *text, const char *name);
 
 /* The bytes of a stream of this @seed from @position on. */
 void qcow2_fixture_fill(uint64_t seed, uint64_t position, void *buffer,

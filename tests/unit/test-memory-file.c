@@ -574,7 +574,6 @@ static Suite *memory_file_suite(void)
     tcase_add_test(tcase, reads_behind_the_end_are_zeros);
     tcase_add_test(tcase, vectors);
     tcase_add_test(tcase, bad_requests_are_refused);
-    tcase_add_test(tcase, limit_is_the_end);
     tcase_add_test(tcase, empty_requests_do_nothing);
     tcase_add_test(tcase, read_only_file_stays_as_it_is);
     tcase_add_test(tcase, truncate_and_allocate);

@@ -53,22 +53,6 @@ static const Qcow2FixtureOptions shapes[] = {
 
 #define SHAPES ((int)G_N_ELEMENTS(shapes))
 
-/* What is described, but for the line of @name. */
-static char *without(const char *text, const char *name)
-{
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    g_autofree char *quoted = g_strdup_printf(" '%s' ", name);
-    GString *rest = g_string_new(NULL);
-    unsigned i;
-
-    for (i = 0; lines[i] && *lines[i]; i++) {
-        if (!strstr(lines[i], quoted)) {
-            g_string_append_printf(rest, "%s\n", lines[i]);
-        }
-    }
-    return g_string_free(rest, FALSE);
-}
-
 static char *describe_sound(BlockFile *file)
 {
     g_autoptr(GByteArray) image = qcow2_fixture_content(file);
@@ -80,7 +64,7 @@ static char *describe_sound(BlockFile *file)
 static void delete_and_judge(BlockFile *file, const char *name)
 {
     g_autofree char *before = describe_sound(file);
-    g_autofree char *expected = without(before, name);
+    g_autofree char *expected = qcow2_fixture_without(before, name);
     g_autofree char *after = NULL;
 
     ck_assert_str_ne(before, expected);
