@@ -8,7 +8,8 @@
 #include <check.h>
 
 #include "power-cut.h"
-#include "qcow2-fixture.h"
+#include "qcow2-check-run.h"
+#include "qcow2-verbs.h"
 #include "run-suite.h"
 
 #define SUBSETS 60
@@ -45,21 +46,8 @@ static const Qcow2FixtureOptions shapes[] = {
       .l2 = { "pqd.Zzcp", "dp" } },
 };
 
-typedef enum Verb {
-    SAVE,
-    CREATE,
-    DELETE_FIRST,
-    DELETE_LAST,
-    APPLY,
-    REPLACE,
-    SAVE_REPLACE,
-    RENAME,
-    FREE_STALE,
-    VERBS, /* how many there are */
-} Verb;
-
 /* Loop tests run over all shapes with all verbs. */
-#define CASES ((int)(VERBS * G_N_ELEMENTS(shapes)))
+#define CASES ((int)(QCOW2_VERBS * G_N_ELEMENTS(shapes)))
 
 /* A change and the states before and after it. */
 typedef struct Cut {
@@ -70,64 +58,6 @@ typedef struct Cut {
     const MemoryFileRecord *records;
     size_t count;
 } Cut;
-
-static void change(BlockFile *file, Verb verb, const char *new_name)
-{
-    Qcow2FixtureSave save = {
-        .name = new_name,
-        .seed = 2,
-        .bytes = 20001,
-        .piece = 2048,
-        .writers = 3,
-    };
-
-    switch (verb) {
-    case SAVE:
-        qcow2_fixture_must_save(file, &save);
-        break;
-    case CREATE:
-        qcow2_fixture_must_create(file, new_name, 2);
-        break;
-    case DELETE_FIRST:
-        qcow2_fixture_must_delete(file, "1");
-        break;
-    case DELETE_LAST:
-        qcow2_fixture_must_delete(file, "2");
-        break;
-    case APPLY:
-        qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "old", NULL);
-        break;
-    case REPLACE:
-        qcow2_fixture_must_change(file, QCOW2_FIXTURE_REPLACE, "old", NULL);
-        break;
-    case SAVE_REPLACE:
-        save.name = "old";
-        save.replace = true;
-        qcow2_fixture_must_save(file, &save);
-        break;
-    case RENAME:
-        qcow2_fixture_must_change(file, QCOW2_FIXTURE_RENAME, "old", new_name);
-        break;
-    case FREE_STALE:
-        qcow2_fixture_must_change(file, QCOW2_FIXTURE_FREE_STALE, NULL, NULL);
-        break;
-    case VERBS:
-        g_assert_not_reached();
-    }
-}
-
-/* Not everything can happen to every shape: then there is a new name. */
-static Verb choose_verb(int number)
-{
-    const Qcow2FixtureOptions *shape = &shapes[number / VERBS];
-    Verb verb = number % VERBS;
-
-    if ((verb == APPLY && !shape->l2[0]) ||
-        (verb == FREE_STALE && !shape->spare_l1_entries)) {
-        return RENAME;
-    }
-    return verb;
-}
 
 /* With the VM state in the active L1, which users see by what it takes. */
 static char *describe(const GByteArray *image)
@@ -141,32 +71,32 @@ static char *describe(const GByteArray *image)
                            stale.present, stale.freeable);
 }
 
-static Cut *cut_new(int number)
+/* Takes @before over, for which @verb must be possible. */
+static Cut *cut_new_of(GByteArray *before, Qcow2Verb verb)
 {
-    Verb verb = choose_verb(number);
-    g_autoptr(GByteArray) image = qcow2_fixture_build(&shapes[number / VERBS]);
-    g_autoptr(GByteArray) after = NULL;
     Cut *cut = g_new0(Cut, 1);
-    Qcow2FixtureSave earlier = { .name = "old", .seed = 1, .bytes = 9000 };
+    g_autoptr(GByteArray) after = NULL;
+    g_autoptr(GError) error = NULL;
 
-    cut->file = qcow2_fixture_file(image);
-    qcow2_fixture_must_save(cut->file, &earlier);
-    if (verb == DELETE_FIRST || verb == DELETE_LAST) {
-        qcow2_fixture_must_create(cut->file, "later", 4);
-    }
-    if (verb == APPLY) {
-        qcow2_fixture_guest_discards(&cut->file, 0);
-    }
-    cut->before = qcow2_fixture_content(cut->file);
-    cut->old_text = describe(cut->before);
-    memory_file_reset_records(cut->file);
+    cut->before = before;
+    cut->file = qcow2_fixture_file(before);
+    cut->old_text = describe(before);
     memory_file_shuffle(cut->file, 3);
-    change(cut->file, verb, "new");
+    ck_assert_msg(qcow2_verb_run(cut->file, verb, &error), "%s",
+                  error ? error->message : "failed without an error");
     after = qcow2_fixture_content(cut->file);
     cut->new_text = describe(after);
     ck_assert_str_ne(cut->old_text, cut->new_text);
     cut->records = memory_file_records(cut->file, &cut->count);
     return cut;
+}
+
+static Cut *cut_new(int number)
+{
+    const Qcow2FixtureOptions *shape = &shapes[number / QCOW2_VERBS];
+    Qcow2Verb verb = qcow2_verb_choose(number % QCOW2_VERBS, shape);
+
+    return cut_new_of(qcow2_verb_prepare(verb, shape, 9000), verb);
 }
 
 static void cut_free(Cut *cut)
@@ -254,37 +184,102 @@ START_TEST(cut_after_every_operation)
 }
 END_TEST
 
-START_TEST(cut_leaves_any_part_of_an_interval)
+/* Any part of what lies between two flushes, or behind the last one. */
+static void assert_intervals(const Cut *cut, unsigned subsets, GRand *rand)
 {
-    Cut *cut = cut_new(_i);
-    GRand *rand = g_rand_new_with_seed(4711 + _i);
     unsigned seen_new = 0;
     size_t start = 0;
     size_t end;
+    unsigned count;
     unsigned i;
 
     for (end = 1; end <= cut->count; end++) {
-        if (cut->records[end - 1].op != MEMORY_FILE_FLUSH) {
+        if (end < cut->count && cut->records[end - 1].op != MEMORY_FILE_FLUSH) {
             continue;
         }
-        for (i = 0; i < SUBSETS; i++) {
+        /* Behind the last one there is little that could be left out. */
+        count = flushes_before(cut, end - 1) == 2 ? subsets / 6 : subsets;
+        for (i = 0; i < count; i++) {
             g_autoptr(GByteArray) image = power_cut_at_random(
                 cut->before, cut->records, start, end - 1, rand);
+            bool is_new = assert_state(cut, image, end - 1);
 
-            seen_new += assert_state(cut, image, end - 1);
+            seen_new += is_new && flushes_before(cut, end - 1) == 1;
         }
         start = end;
     }
     /* In the second interval it is the toss of a coin. */
-    ck_assert_uint_gt(seen_new, SUBSETS / 4);
-    ck_assert_uint_lt(seen_new, SUBSETS * 3 / 4);
+    ck_assert_uint_gt(seen_new, subsets / 5);
+    ck_assert_uint_lt(seen_new, subsets * 4 / 5);
+}
+
+START_TEST(cut_leaves_any_part_of_an_interval)
+{
+    Cut *cut = cut_new(_i);
+    GRand *rand = g_rand_new_with_seed(4711 + _i);
+
+    assert_intervals(cut, SUBSETS, rand);
     g_rand_free(rand);
     cut_free(cut);
 }
 END_TEST
 
-/* QEMU finds nothing to complain of in what is left, not even a leak. */
-START_TEST(qemu_accepts_the_image)
+static uint64_t refcount_table_entries(const GByteArray *image)
+{
+    Qcow2FixtureHeader header;
+
+    qcow2_fixture_header(image, &header);
+    return header.refcount_table_entries;
+}
+
+/* So many bytes of VM state that one more would need a larger table. */
+static GByteArray *prepare_full_table(const Qcow2FixtureOptions *shape,
+                                      Qcow2Verb verb)
+{
+    uint64_t clusters = 3930;
+    GByteArray *image = qcow2_verb_prepare(verb, shape, clusters * 512);
+    GByteArray *next = g_byte_array_ref(image);
+    uint64_t entries = refcount_table_entries(image);
+
+    while (refcount_table_entries(next) == entries) {
+        g_byte_array_unref(image);
+        image = next;
+        next = qcow2_verb_prepare(verb, shape, ++clusters * 512);
+    }
+    g_byte_array_unref(next);
+    return image;
+}
+
+/* The table of refcounts grows, which no other verb lets it do. */
+START_TEST(cut_while_the_refcount_table_grows)
+{
+    static const Qcow2FixtureOptions shape = {
+        .cluster_bits = 9,
+        .refcount_bits = 64,
+        .disk_size = 1000,
+        .l2 = { "dd" },
+    };
+    static const Qcow2Verb verbs[] = { QCOW2_VERB_SAVE, QCOW2_VERB_CREATE };
+    Cut *cut = cut_new_of(prepare_full_table(&shape, verbs[_i]), verbs[_i]);
+    g_autoptr(GByteArray) after = qcow2_fixture_content(cut->file);
+    GRand *rand = g_rand_new_with_seed(815 + _i);
+
+    ck_assert_uint_gt(refcount_table_entries(after),
+                      refcount_table_entries(cut->before));
+    assert_intervals(cut, SUBSETS / 3, rand);
+    g_rand_free(rand);
+    cut_free(cut);
+}
+END_TEST
+
+/* We find nothing to complain of in what is left, not even a leak, nor QEMU. */
+static void assert_checked(const GByteArray *image)
+{
+    ck_assert_uint_eq(qcow2_check_findings(image), 0);
+    ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
+}
+
+START_TEST(both_checkers_accept_the_image)
 {
     Cut *cut = cut_new(_i);
     GRand *rand = g_rand_new_with_seed(_i);
@@ -295,13 +290,13 @@ START_TEST(qemu_accepts_the_image)
         g_autoptr(GByteArray) image = memory_file_replay(
             cut->before->data, cut->before->len, cut->records, end);
 
-        ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
+        assert_checked(image);
     }
     for (end = 0; end < 2; end++) {
         g_autoptr(GByteArray) image = power_cut_at_random(
             cut->before, cut->records, 0, first_flush(cut), rand);
 
-        ck_assert_int_eq(qcow2_fixture_qemu_img_check(image), 0);
+        assert_checked(image);
     }
     g_rand_free(rand);
     cut_free(cut);
@@ -338,7 +333,8 @@ static Suite *power_cut_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, cut_after_every_operation, 0, CASES);
     tcase_add_loop_test(tcase, cut_leaves_any_part_of_an_interval, 0, CASES);
-    tcase_add_loop_test(tcase, qemu_accepts_the_image, 0, CASES);
+    tcase_add_loop_test(tcase, cut_while_the_refcount_table_grows, 0, 2);
+    tcase_add_loop_test(tcase, both_checkers_accept_the_image, 0, CASES);
     tcase_add_loop_test(tcase, the_next_change_succeeds_after_a_cut, 0, CASES);
     suite_add_tcase(suite, tcase);
     return suite;
