@@ -144,8 +144,12 @@ static bool coroutine_fn check_file(const SnapOptions *options, BlockFile *file,
         .finding = print_finding,
     };
     Qcow2CheckResult found;
+    bool is_qcow2;
 
-    if (!qcow2_probe(file)) {
+    if (!qcow2_probe(file, &is_qcow2, errp)) {
+        return false;
+    }
+    if (!is_qcow2) {
         result->exit_status = STATUS_NOT_SUPPORTED;
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
                     "not a qcow2 image: its format has no check");

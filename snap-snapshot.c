@@ -173,6 +173,7 @@ static bool coroutine_fn open_image(const Request *request, SnapImage *image,
         .lock = writable ? BLOCK_FILE_LOCK_WRITE : BLOCK_FILE_LOCK_READ,
     };
     GError *error = NULL;
+    bool is_qcow2;
 
     if (writable && request->force_share) {
         return fail(errp, SNAP_ERROR_INVALID,
@@ -192,7 +193,10 @@ static bool coroutine_fn open_image(const Request *request, SnapImage *image,
     if (!image->file) {
         return fail_open(request, writable, result, error, errp);
     }
-    if (!qcow2_probe(image->file)) {
+    if (!qcow2_probe(image->file, &is_qcow2, &error)) {
+        return fail_open(request, writable, result, error, errp);
+    }
+    if (!is_qcow2) {
         return true;
     }
     image->qcow2 = writable ? qcow2_open_writable(image->file, &error)

@@ -54,7 +54,9 @@ typedef struct Qcow2CheckOptions {
 bool coroutine_fn qcow2_check(BlockFile *file, const Qcow2CheckOptions *options,
                               Qcow2CheckResult *result, GError **errp);
 
-/* Does @file begin like a qcow2 image? Yields. False as well on an error. */
-bool coroutine_fn qcow2_probe(BlockFile *file);
+/*
+ * Does @file begin like a qcow2 image? *@found tells. Yields. Fills @errp (IO).
+ */
+bool coroutine_fn qcow2_probe(BlockFile *file, bool *found, GError **errp);
 
 #endif /* QCOW2_CHECK_H */

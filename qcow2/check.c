@@ -210,11 +210,16 @@ bool coroutine_fn qcow2_check(BlockFile *file, const Qcow2CheckOptions *options,
     return done;
 }
 
-bool coroutine_fn qcow2_probe(BlockFile *file)
+bool coroutine_fn qcow2_probe(BlockFile *file, bool *found, GError **errp)
 {
     static const uint8_t magic[] = { 'Q', 'F', 'I', 0xfb };
     uint8_t bytes[8];
+    int ret = block_file_pread(file, 0, bytes, sizeof(bytes));
 
-    return block_file_pread(file, 0, bytes, sizeof(bytes)) == 0 &&
-           memcmp(bytes, magic, sizeof(magic)) == 0;
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret, "cannot read the header (offset 0)");
+        return false;
+    }
+    *found = memcmp(bytes, magic, sizeof(magic)) == 0;
+    return true;
 }
