@@ -236,7 +236,10 @@ bool coroutine_fn qcow2_check_count_bitmaps(Qcow2Check *check, GError **errp)
               ? block_file_pread(check->image->file, offset, directory, bytes)
               : -ENOMEM;
     if (ret < 0) {
-        snap_error_set_errno(errp, ret, "cannot read the bitmap directory");
+        snap_error_set_errno(errp, ret,
+                             "cannot read the bitmap directory at "
+                             "0x%" PRIx64,
+                             offset);
         free(directory);
         return false;
     }

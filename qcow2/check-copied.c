@@ -210,7 +210,8 @@ static bool coroutine_fn check_l1(Qcow2Check *check, GError **errp)
                                          flags.table, bytes)
                       : -ENOMEM;
     if (ret < 0) {
-        snap_error_set_errno(errp, ret, "cannot read the L1 table");
+        snap_error_set_errno(
+            errp, ret, "cannot read the L1 table at 0x%" PRIx64, flags.offset);
         free(flags.table);
         return false;
     }

@@ -138,6 +138,7 @@ static bool coroutine_fn repair_in_place(Qcow2Check *check, GError **errp)
     for (first = 0; first <= check->file_clusters; first += per_block) {
         uint64_t count = MIN(per_block, check->file_clusters + 1 - first);
         uint64_t index = first / per_block;
+        uint64_t offset = qcow2_stored_refcounts_entry(check->stored, index);
         uint64_t from;
         uint64_t to;
         uint8_t *block;
@@ -146,17 +147,15 @@ static bool coroutine_fn repair_in_place(Qcow2Check *check, GError **errp)
         if (ret == 0 && block) {
             repair_block(check, block, first, count, &from, &to);
             if (from < to) {
-                ret = block_file_pwrite(
-                    check->image->file,
-                    qcow2_stored_refcounts_entry(check->stored, index) + from,
-                    block + from, to - from);
+                ret = block_file_pwrite(check->image->file, offset + from,
+                                        block + from, to - from);
             }
         }
         if (ret < 0) {
             snap_error_set_errno(errp, ret,
-                                 "cannot repair refcount block "
-                                 "%" PRIu64,
-                                 index);
+                                 "cannot repair refcount block %" PRIu64
+                                 " at 0x%" PRIx64,
+                                 index, offset);
             return false;
         }
     }

@@ -215,9 +215,9 @@ static void scan_freed(FreeScan *scan, const uint8_t *bytes,
 }
 
 /* The same for all blocks; @before has room for one. Yields. */
-static int coroutine_fn scan_dropped(const Qcow2Refcounts *refcounts,
-                                     FreeScan *scan, uint64_t end,
-                                     uint8_t *before)
+static bool coroutine_fn scan_dropped(const Qcow2Refcounts *refcounts,
+                                      FreeScan *scan, uint64_t end,
+                                      uint8_t *before, GError **errp)
 {
     const Qcow2Header *header = &refcounts->image->header;
     uint64_t per_block = qcow2_refcounts_per_block(refcounts);
@@ -236,13 +236,16 @@ static int coroutine_fn scan_dropped(const Qcow2Refcounts *refcounts,
         ret = block_file_pread(refcounts->image->file, refcounts->table[i],
                                before, qcow2_cluster_size(header));
         if (ret < 0) {
-            return ret;
+            snap_error_set_errno(errp, ret,
+                                 "cannot read the refcount block at 0x%" PRIx64,
+                                 refcounts->table[i]);
+            return false;
         }
         scan_freed(scan, block->bytes, before, header->refcount_order,
                    i * per_block, MIN(per_block, end - i * per_block));
     }
     scan_used(scan);
-    return 0;
+    return true;
 }
 
 GArray *coroutine_fn qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
@@ -251,11 +254,15 @@ GArray *coroutine_fn qcow2_refcounts_find_freed(const Qcow2Refcounts *refcounts,
     FreeScan scan = free_scan_new(refcounts);
     uint8_t *before =
         block_file_alloc_buffer(qcow2_cluster_size(&refcounts->image->header));
-    int ret = before ? scan_dropped(refcounts, &scan, end, before) : -ENOMEM;
+    bool scanned = false;
 
+    if (!before) {
+        snap_error_set_errno(errp, -ENOMEM, "refcount block");
+    } else {
+        scanned = scan_dropped(refcounts, &scan, end, before, errp);
+    }
     free(before);
-    if (ret < 0) {
-        snap_error_set_errno(errp, ret, "cannot read the refcounts before");
+    if (!scanned) {
         g_clear_pointer(&scan.runs, g_array_unref);
     }
     return scan.runs;

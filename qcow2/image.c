@@ -41,7 +41,8 @@ static uint8_t *coroutine_fn read_first_cluster(BlockFile *file,
     }
     ret = block_file_pread(file, 0, cluster, *bytes);
     if (ret < 0) {
-        snap_error_set_errno(errp, ret, "cannot read the first cluster");
+        snap_error_set_errno(errp, ret,
+                             "cannot read the first cluster (offset 0)");
         free(cluster);
         return NULL;
     }
