@@ -115,6 +115,22 @@ qemu_snap()
 # shellcheck disable=SC2034
 SNAP_COMMAND="$VG $(printf '%q' "$QEMU_SNAP")"
 
+# failing_call KIND NTH ERRNO COMMAND...: a command for which one call of the
+# operating system goes wrong, as tests/cli/fail-call.c says. If it did, there
+# is a file `failed'. Who hangs then is stopped, with status 124.
+failing_call()
+{
+    local kind=$1 nth=$2 errno=$3
+    shift 3
+    [ -e "$SCRATCH/fail-call.so" ] ||
+        ${CC:-cc} -shared -fPIC -o "$SCRATCH/fail-call.so" \
+            "$TOP/tests/cli/fail-call.c" -ldl
+    rm -f "$SCRATCH/failed"
+    timeout "$PATIENCE" env FAIL_CALL="$kind" FAIL_NTH="$nth" \
+        FAIL_ERROR="$errno" FAIL_FILE="$SCRATCH/failed" \
+        FAIL_COUNTS="$SCRATCH/counts" LD_PRELOAD="$SCRATCH/fail-call.so" "$@"
+}
+
 # expect_status N COMMAND...: leaves files `out' and `err' behind.
 expect_status()
 {

@@ -8,7 +8,6 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-${CC:-cc} -shared -fPIC -o fail-flush.so "$TOP/tests/cli/fail-flush.c"
 sample_stream stream
 
 # failing_save NTH-FLUSH ARGUMENTS...: false when there is no such flush.
@@ -16,8 +15,8 @@ failing_save()
 {
     local status=0 nth=$1
     shift
-    FAIL_FLUSH=$nth LD_PRELOAD=./fail-flush.so "$QEMU_SNAP" save "$@" \
-        < stream 2> err || status=$?
+    failing_call flush "$nth" 5 "$QEMU_SNAP" save "$@" < stream 2> err ||
+        status=$?
     [ $status != 0 ] || return 1
     [ $status = 1 ] || fail "flush $nth: status $status"
     grep -q "^qemu-snap: .*Input/output error" err ||

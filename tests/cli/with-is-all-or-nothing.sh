@@ -119,13 +119,12 @@ release_image
 # A flush that fails, in whichever image: nowhere is anything left, but where
 # the failing disk keeps it, which is said. Unless it is the very last one, when
 # the VM state may be there and so all are.
-${CC:-cc} -shared -fPIC -o fail-flush.so "$TOP/tests/cli/fail-flush.c"
 remember_all
 flushes=0
 kept=0
 unknown=0
-while FAIL_FLUSH=$((flushes + 1)) LD_PRELOAD=./fail-flush.so \
-    save_all < stream 2> err; [ -s err ]; do
+while failing_call flush $((flushes + 1)) 5 "$QEMU_SNAP" save -n all first.qcow2 \
+    --with=second.qcow2 --with third.qcow2 < stream 2> err; [ -s err ]; do
     flushes=$((flushes + 1))
     cp err "err.$flushes"
     if [ "$(snapshot_names first.qcow2)" = all ]; then

@@ -1,0 +1,273 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * An operating system that fails once. Preloaded into a program, it lets one
+ * call that the program makes return an error, or do only a part:
+ *
+ *   FAIL_CALL    its kind, one of `names' below
+ *   FAIL_NTH     the how many-th of that kind, from 1; 0: none
+ *   FAIL_ERROR   the errno; 0: a transfer that is short
+ *   FAIL_FILE    made when the call has come and has failed
+ *   FAIL_COUNTS  if set: a file for how many calls there were of each kind
+ *
+ * Calls are counted over all threads. Only those are of interest that concern
+ * images and streams: calls that open other files, for one, are left alone.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+    OPEN,
+    STATUS,
+    LOCK,
+    READ,
+    WRITE,
+    FLUSH,
+    ALLOCATE,
+    DISCARD,
+    TRUNCATE,
+    CLONE,
+    INPUT,  /* of a stream */
+    OUTPUT, /* the same */
+    MEMORY, /* 64 KiB or more */
+    KINDS,
+};
+
+static const char *const names[KINDS] = {
+    "open",    "status",   "lock",  "read",  "write",  "flush",  "allocate",
+    "discard", "truncate", "clone", "input", "output", "memory",
+};
+
+#define LEAST_MEMORY (64 * 1024)
+
+static atomic_long counts[KINDS];
+
+static const char *setting(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value ? value : "";
+}
+
+/* Is it this call's turn? */
+static int fails(int kind)
+{
+    long number = atomic_fetch_add(&counts[kind], 1) + 1;
+    int fd;
+
+    if (strcmp(setting("FAIL_CALL"), names[kind]) != 0 ||
+        number != atol(setting("FAIL_NTH"))) {
+        return 0;
+    }
+    fd = syscall(SYS_openat, AT_FDCWD, setting("FAIL_FILE"), O_CREAT | O_WRONLY,
+                 0600);
+    syscall(SYS_close, fd);
+    return 1;
+}
+
+static int error(void)
+{
+    errno = atoi(setting("FAIL_ERROR"));
+    return -1;
+}
+
+static int is_short(void)
+{
+    return atoi(setting("FAIL_ERROR")) == 0;
+}
+
+/* The function that is hidden by this one. */
+#define NEXT(function) ((__typeof__(&function))dlsym(RTLD_NEXT, #function))
+
+static __attribute__((destructor)) void write_counts(void)
+{
+    const char *name = setting("FAIL_COUNTS");
+    FILE *file = *name ? fopen(name, "w") : NULL;
+    int kind;
+
+    for (kind = 0; file && kind < KINDS; kind++) {
+        fprintf(file, "%s %ld\n", names[kind], atomic_load(&counts[kind]));
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+int open64(const char *path, int flags, ...)
+{
+    const char *end = strrchr(path, '.');
+    va_list args;
+    int mode;
+
+    va_start(args, flags);
+    mode = flags & O_CREAT ? va_arg(args, int) : 0;
+    va_end(args);
+    if (end && !strcmp(end, ".qcow2") && fails(OPEN)) {
+        return error();
+    }
+    return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int fstat64(int fd, struct stat64 *status)
+{
+    return fails(STATUS) ? error() : NEXT(fstat64)(fd, status);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+    va_list args;
+    void *argument;
+
+    va_start(args, command);
+    argument = va_arg(args, void *);
+    va_end(args);
+    if ((command == F_OFD_SETLK || command == F_OFD_GETLK) && fails(LOCK)) {
+        return error();
+    }
+    return syscall(SYS_fcntl, fd, command, argument);
+}
+
+/* The first half of a vector's first piece. */
+static struct iovec half(const struct iovec *iov)
+{
+    size_t bytes = iov->iov_len / 2;
+
+    return (struct iovec){ iov->iov_base, bytes ? bytes : 1 };
+}
+
+ssize_t preadv64(int fd, const struct iovec *iov, int count, off64_t offset)
+{
+    struct iovec part;
+
+    if (fails(READ)) {
+        if (!is_short()) {
+            return error();
+        }
+        part = half(iov);
+        iov = &part;
+        count = 1;
+    }
+    return NEXT(preadv64)(fd, iov, count, offset);
+}
+
+/* What is asked for without waiting is then asked for as above. */
+ssize_t preadv64v2(int fd, const struct iovec *iov, int count, off64_t offset,
+                   int flags)
+{
+    errno = EAGAIN;
+    return -1;
+}
+
+ssize_t pwritev64(int fd, const struct iovec *iov, int count, off64_t offset)
+{
+    struct iovec part;
+
+    if (fails(WRITE)) {
+        if (!is_short()) {
+            return error();
+        }
+        part = half(iov);
+        iov = &part;
+        count = 1;
+    }
+    return NEXT(pwritev64)(fd, iov, count, offset);
+}
+
+int fdatasync(int fd)
+{
+    return fails(FLUSH) ? error() : NEXT(fdatasync)(fd);
+}
+
+int fallocate64(int fd, int mode, off64_t offset, off64_t bytes)
+{
+    return fails(mode ? DISCARD : ALLOCATE)
+               ? error()
+               : NEXT(fallocate64)(fd, mode, offset, bytes);
+}
+
+int ftruncate64(int fd, off64_t size)
+{
+    return fails(TRUNCATE) ? error() : NEXT(ftruncate64)(fd, size);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list args;
+    void *argument;
+
+    va_start(args, request);
+    argument = va_arg(args, void *);
+    va_end(args);
+    if (request == FICLONERANGE && fails(CLONE)) {
+        return error();
+    }
+    return syscall(SYS_ioctl, fd, request, argument);
+}
+
+/* A pipe is opened once more, so its number says nothing. */
+static int is_stream(int fd, int number)
+{
+    struct stat64 status;
+
+    return fd == number || (fd > 2 && NEXT(fstat64)(fd, &status) == 0 &&
+                            S_ISFIFO(status.st_mode));
+}
+
+ssize_t read(int fd, void *buffer, size_t bytes)
+{
+    if (is_stream(fd, 0) && fails(INPUT)) {
+        if (!is_short()) {
+            return error();
+        }
+        bytes = bytes > 1 ? bytes / 2 : bytes;
+    }
+    return syscall(SYS_read, fd, buffer, bytes);
+}
+
+ssize_t write(int fd, const void *buffer, size_t bytes)
+{
+    if (is_stream(fd, 1) && fails(OUTPUT)) {
+        if (!is_short()) {
+            return error();
+        }
+        bytes = bytes > 1 ? bytes / 2 : bytes;
+    }
+    return syscall(SYS_write, fd, buffer, bytes);
+}
+
+ssize_t vmsplice(int fd, const struct iovec *iov, size_t count, unsigned flags)
+{
+    struct iovec part;
+
+    if (is_stream(fd, 1) && fails(OUTPUT)) {
+        if (!is_short()) {
+            return error();
+        }
+        part = half(iov);
+        iov = &part;
+        count = 1;
+    }
+    return syscall(SYS_vmsplice, fd, iov, count, flags);
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t bytes)
+{
+    if (bytes >= LEAST_MEMORY && fails(MEMORY)) {
+        return ENOMEM;
+    }
+    return NEXT(posix_memalign)(memory, alignment, bytes);
+}
