@@ -9,6 +9,7 @@
  *   FAIL_NTH     the how many-th of that kind, from 1; 0: none
  *   FAIL_ERROR   the errno; 0: a transfer that is short
  *   FAIL_FILE    made when the call has come and has failed
+ *   FAIL_SIGNAL  if set: nothing fails, but this signal comes instead
  *   FAIL_COUNTS  if set: a file for how many calls there were of each kind
  *
  * Calls are counted over all threads. Only those are of interest that concern
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -76,6 +78,10 @@ static int fails(int kind)
     fd = syscall(SYS_openat, AT_FDCWD, setting("FAIL_FILE"), O_CREAT | O_WRONLY,
                  0600);
     syscall(SYS_close, fd);
+    if (*setting("FAIL_SIGNAL")) {
+        kill(getpid(), atoi(setting("FAIL_SIGNAL")));
+        return 0;
+    }
     return 1;
 }
 

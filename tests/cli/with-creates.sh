@@ -47,7 +47,6 @@ release_image
 # A flush that fails. The last one is that of the first image, which may have
 # the snapshot then, and so all have; else nowhere is anything left, but where
 # the failing disk keeps it, which is said.
-${CC:-cc} -shared -fPIC -o fail-flush.so "$TOP/tests/cli/fail-flush.c"
 has_all()
 {
     qemu_snap list "$1" | grep -q ' all '
@@ -55,9 +54,8 @@ has_all()
 
 flushes=0
 kept=0
-# shellcheck disable=SC2119
-while FAIL_FLUSH=$((flushes + 1)) LD_PRELOAD=./fail-flush.so \
-    create_all 2> err; [ -s err ]; do
+while failing_call flush $((flushes + 1)) 5 "$QEMU_SNAP" create -n all \
+    first.qcow2 --with=second.qcow2 --with third.qcow2 2> err; [ -s err ]; do
     flushes=$((flushes + 1))
     made_first=no
     ! has_all first.qcow2 || made_first=$flushes

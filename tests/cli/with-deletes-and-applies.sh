@@ -96,7 +96,6 @@ done
 
 # A flush that fails. The image with VM state is the first to lose it, also when
 # it is given as a further one.
-${CC:-cc} -shared -fPIC -o fail-flush.so "$TOP/tests/cli/fail-flush.c"
 has_all()
 {
     qemu_snap list "$1" | grep -q ' all '
@@ -110,8 +109,8 @@ fail_flushes()
     shift
     changed=0
     restore_all
-    while FAIL_FLUSH=$((flushes + 1)) LD_PRELOAD=./fail-flush.so \
-        qemu_snap "$@" 2> err; [ -s err ]; do
+    while failing_call flush $((flushes + 1)) 5 "$QEMU_SNAP" "$@" 2> err
+        [ -s err ]; do
         flushes=$((flushes + 1))
         for image in "${images[@]}"; do
             qemu_snap check -q "$image" || fail "flush $flushes: $image"

@@ -14,7 +14,6 @@ for image in first.qcow2 second.qcow2; do
     qemu-io -c 'write -q -P 1 1M 1M' "$image"
     cp "$image" "$image.before"
 done
-${CC:-cc} -shared -fPIC -o fail-flush.so "$TOP/tests/cli/fail-flush.c"
 
 # has IMAGE NAME
 has()
@@ -22,30 +21,33 @@ has()
     qemu_snap list "$1" | grep -q " $2 "
 }
 
+# signalled FLUSH ARGUMENTS...: the signal comes just before that flush.
 signalled()
 {
-    FLUSH_SIGNAL=15 LD_PRELOAD=./fail-flush.so qemu_snap "$@" first.qcow2 \
-        --with second.qcow2
+    local flush=$1
+    shift
+    FAIL_SIGNAL=15 failing_call flush "$flush" 0 "$QEMU_SNAP" "$@"
 }
 
 # Two flushes for each image, all of them behind the preparation.
-for FAIL_FLUSH in 1 2 3 4; do
-    export FAIL_FLUSH
+for flush in 1 2 3 4; do
     for image in first.qcow2 second.qcow2; do
         cp "$image.before" "$image"
     done
-    signalled create -n new || fail "flush $FAIL_FLUSH: status $?"
-    signalled delete -n old || fail "flush $FAIL_FLUSH: status $?"
-    signalled apply -n new || fail "flush $FAIL_FLUSH: status $?"
+    signalled $flush create -n new first.qcow2 --with second.qcow2 ||
+        fail "flush $flush: status $?"
+    signalled $flush delete -n old first.qcow2 --with second.qcow2 ||
+        fail "flush $flush: status $?"
+    signalled $flush apply -n new first.qcow2 --with second.qcow2 ||
+        fail "flush $flush: status $?"
     for image in first.qcow2 second.qcow2; do
-        has "$image" new || fail "flush $FAIL_FLUSH: $image was not changed"
-        ! has "$image" old || fail "flush $FAIL_FLUSH: $image keeps a snapshot"
+        has "$image" new || fail "flush $flush: $image was not changed"
+        ! has "$image" old || fail "flush $flush: $image keeps a snapshot"
         expect_clean "$image"
     done
 done
 
 # It does come: an image that is alone does not wait.
 status=0
-FAIL_FLUSH=1 FLUSH_SIGNAL=15 LD_PRELOAD=./fail-flush.so \
-    qemu_snap create -n alone first.qcow2 || status=$?
+signalled 1 create -n alone first.qcow2 || status=$?
 [ $status = 143 ] || fail "status $status"
