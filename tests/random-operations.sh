@@ -130,8 +130,20 @@ change_resize()
     [ $new -ge "$size" ] || options=(--shrink)
     attempt qemu-img resize -q -f qcow2 "${options[@]}" disk.qcow2 $new ||
         return 0
-    size=$new
     truncate -s $new now
+    [ $new -le "$size" ] || keep_tail $new
+    size=$new
+}
+
+# Where a disk has shrunk and grows again, QEMU lets the rest of what was its
+# last cluster come back; all else is zeros.
+keep_tail()
+{
+    local end=$(((size + cluster - 1) / cluster * cluster))
+    [ $end -lt "$1" ] || end=$1
+    read_disk disk.qcow2 found
+    dd if=found of=now bs=512 skip=$((size / 512)) seek=$((size / 512)) \
+        count=$(((end - size) / 512)) conv=notrunc status=none
 }
 
 # ---------------------------------------------------------------------------
