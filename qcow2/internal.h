@@ -76,8 +76,8 @@ static inline uint64_t qcow2_bytes_to_clusters(const Qcow2Header *header,
  */
 static inline unsigned qcow2_l2_entry_words(const Qcow2Header *header)
 {
-    return header->incompatible_features & QCOW2_INCOMPATIBLE_EXTENDED_L2 ? 2
-                                                                          : 1;
+    return (header->incompatible_features & QCOW2_INCOMPATIBLE_EXTENDED_L2) ? 2
+                                                                            : 1;
 }
 
 static inline uint64_t qcow2_l2_entry_bytes(const Qcow2Header *header)

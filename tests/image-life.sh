@@ -8,7 +8,6 @@
 # shellcheck shell=bash
 
 # VM state that QEMU's tools can verify: position and content in sectors.
-vmstate_bytes=150528
 vmstate_half=75264
 {
     head -c $vmstate_half /dev/zero | tr '\0' '\241'
