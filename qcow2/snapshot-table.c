@@ -322,24 +322,10 @@ GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
     return g_bytes_new_take(entry, bytes);
 }
 
-static bool id_exists(const GPtrArray *snapshots, const Qcow2Snapshot *left_out,
-                      const char *id)
-{
-    guint i;
-
-    for (i = 0; i < snapshots->len; i++) {
-        const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
-
-        if (snapshot != left_out && !strcmp(snapshot->id, id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 char *qcow2_snapshot_new_id(const GPtrArray *snapshots,
                             const Qcow2Snapshot *left_out)
 {
+    g_autoptr(GHashTable) ids = g_hash_table_new(g_str_hash, g_str_equal);
     uint64_t largest = 0;
     char *id = NULL;
     guint i;
@@ -348,15 +334,19 @@ char *qcow2_snapshot_new_id(const GPtrArray *snapshots,
         const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
         uint64_t number = g_ascii_strtoull(snapshot->id, NULL, 10);
 
+        if (snapshot == left_out) {
+            continue;
+        }
+        g_hash_table_add(ids, snapshot->id);
         /* An absurd ID must not make ours wrap around. */
-        if (number < UINT32_MAX && snapshot != left_out) {
+        if (number < UINT32_MAX) {
             largest = MAX(largest, number);
         }
     }
-    /* An absurd ID that was passed over may still be in the way. */
+    /* Absurd IDs that were passed over may still be in the way, all of them. */
     do {
         g_free(id);
         id = g_strdup_printf("%" PRIu64, ++largest);
-    } while (id_exists(snapshots, left_out, id));
+    } while (g_hash_table_contains(ids, id));
     return id;
 }
