@@ -26,6 +26,9 @@
 #define MAX_REQUEST_BYTES (1024u * 1024)
 #define MAX_REQUESTS      32
 
+/* What overlapping tables may come to beyond twice the file, as in a check. */
+#define SURPLUS_BYTES (64u * 1024 * 1024)
+
 typedef struct ScanRequest {
     Qcow2TableScan *scan;
     uint64_t offset;   /* in the file */
@@ -62,24 +65,57 @@ static ScanRequest *request_number(Qcow2TableScan *scan, uint64_t number)
     return &scan->requests[number % MAX_REQUESTS];
 }
 
+static uint64_t count_tables(const uint64_t *offsets, uint64_t count)
+{
+    uint64_t tables = 0;
+    uint64_t i;
+
+    for (i = 0; i < count; i++) {
+        tables += offsets[i] != 0;
+    }
+    return tables;
+}
+
+/*
+ * Tables that are all named once are no larger than the file. One that is
+ * named for ever again would make a small file as much work as a huge one.
+ */
+static bool check_amount(BlockFile *file, const char *what, uint64_t tables,
+                         size_t table_bytes, GError **errp)
+{
+    int64_t size = block_file_size(file);
+
+    if (size < 0) {
+        snap_error_set_errno(errp, size, "cannot find out the size");
+        return false;
+    }
+    if (tables > (2 * (uint64_t)size + SURPLUS_BYTES) / table_bytes) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                    "the %ss overlap: together they are much larger than the "
+                    "file of %" PRId64 " bytes",
+                    what, size);
+        return false;
+    }
+    return true;
+}
+
 Qcow2TableScan *qcow2_table_scan_begin(BlockFile *file, const char *what,
                                        const uint64_t *offsets, uint64_t count,
                                        size_t table_bytes, GError **errp)
 {
-    Qcow2TableScan *scan = g_new0(Qcow2TableScan, 1);
-    uint64_t most = RING_BYTES / table_bytes;
-    uint64_t tables = 0;
-    uint64_t i;
+    uint64_t tables = count_tables(offsets, count);
+    Qcow2TableScan *scan;
 
-    for (i = 0; i < count && tables < most; i++) {
-        tables += offsets[i] != 0;
+    if (!check_amount(file, what, tables, table_bytes, errp)) {
+        return NULL;
     }
+    scan = g_new0(Qcow2TableScan, 1);
     scan->file = file;
     scan->what = what;
     scan->offsets = offsets;
     scan->count = count;
     scan->table_bytes = table_bytes;
-    scan->ring_bytes = tables * table_bytes;
+    scan->ring_bytes = MIN(tables, RING_BYTES / table_bytes) * table_bytes;
     scan->ring = block_file_alloc_buffer(scan->ring_bytes);
     if (!scan->ring) {
         snap_error_set_errno(errp, -ENOMEM, "%ss", what);

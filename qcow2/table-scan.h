@@ -19,7 +19,9 @@ typedef struct Qcow2TableScan Qcow2TableScan;
  * Begin to read the tables of @table_bytes (a power of two, 512 to 2 MiB) at
  * @offsets, of which there are @count; 0 means that there is none. @offsets
  * and @what, a table's name for errors, must outlive the scan. Returns NULL
- * and fills @errp when there is no memory. Does not yield.
+ * and fills @errp: DAMAGED when together they are much larger than the file,
+ * because some are named very often; IO when there is no memory. Does not
+ * yield.
  */
 Qcow2TableScan *qcow2_table_scan_begin(BlockFile *file, const char *what,
                                        const uint64_t *offsets, uint64_t count,

@@ -109,13 +109,14 @@ START_TEST(tables_come_in_order)
 {
     GRand *rand = g_rand_new_with_seed(_i);
     size_t bytes = sizes[_i];
+    unsigned steps = MIN(300, 32 * 1024 * KIB / bytes);
     Scan scan;
     unsigned present = 0;
     unsigned i;
 
     scan_init(&scan, bytes);
     memory_file_shuffle(scan.file, 5);
-    for (i = 0; i < 300; i++) {
+    for (i = 0; i < steps; i++) {
         uint64_t at = g_rand_int_range(rand, 0, FILE_BYTES / bytes) * bytes;
         unsigned run = g_rand_int_range(rand, 1, 6);
 
@@ -237,6 +238,30 @@ START_TEST(nothing_to_read)
 }
 END_TEST
 
+/* So often that it would take for ever. */
+START_TEST(same_table_again_and_again)
+{
+    Scan scan;
+    unsigned i;
+
+    scan_init(&scan, 64 * KIB);
+    for (i = 0; i < 2 * FILE_BYTES / (64 * KIB) + 1024; i++) {
+        add(&scan, 64 * KIB);
+    }
+    scan.stop_after = 1;
+    event_loop_run(scan_entry, &scan);
+    ck_assert_ptr_null(scan.error);
+    ck_assert_uint_eq(scan.tables, 1);
+    add(&scan, 64 * KIB);
+    ck_assert_ptr_null(qcow2_table_scan_begin(
+        scan.file, "table", (uint64_t *)scan.offsets->data, scan.offsets->len,
+        scan.table_bytes, &scan.error));
+    qcow2_fixture_assert_error(&scan.error, SNAP_ERROR_DAMAGED,
+                               "the tables overlap");
+    scan_clear(&scan);
+}
+END_TEST
+
 static Suite *table_scan_suite(void)
 {
     Suite *suite = suite_create("qcow2-table-scan");
@@ -250,6 +275,7 @@ static Suite *table_scan_suite(void)
     tcase_add_loop_test(tcase, memory_is_bounded, 1, count);
     tcase_add_loop_test(tcase, read_fails, 1, 101);
     tcase_add_test(tcase, nothing_to_read);
+    tcase_add_test(tcase, same_table_again_and_again);
     suite_add_tcase(suite, tcase);
     return suite;
 }
