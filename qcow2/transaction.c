@@ -72,7 +72,11 @@ static bool coroutine_fn check_snapshots(const Qcow2Transaction *transaction,
         if (bytes == 0) {
             continue;
         }
+        /* In the first cluster, it would change with the header. */
         if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES ||
+            snapshot->l1_table_offset == 0 ||
+            !is_aligned(snapshot->l1_table_offset,
+                        qcow2_cluster_size(&image->header)) ||
             !range_within(snapshot->l1_table_offset, bytes, image->file_size)) {
             g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                         "impossible L1 table of snapshot '%s': %u entries at "
