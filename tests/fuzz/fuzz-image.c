@@ -4,7 +4,7 @@
  *
  * Whole images: all VM states are loaded, then the image is changed. A change
  * is refused, or the image has no more corruptions afterwards than it had,
- * unless it refers to what is free, which may be taken. The input is two bytes
+ * unless it refers to what is nobody's, which may be taken. The input is two bytes
  * that choose the change, and an image (image-plan.h).
  */
 #include <inttypes.h>

@@ -37,6 +37,7 @@ typedef struct CheckRun {
     uint64_t flags;       /* corruptions that are wrong COPIED flags, */
     uint64_t harmless;    /* that are missing */
     bool refers_to_free;
+    bool refers_behind_end;
     bool done;
 } CheckRun;
 
@@ -46,8 +47,9 @@ static void note_finding(void *opaque, const char *text)
 
     fuzz_assert(*text, "a finding without words");
     fuzz_say("%s", text);
-    run->refers_to_free |= strstr(text, " refcount=0 reference=") ||
-                           strstr(text, "exceeding the end of the file");
+    run->refers_to_free |= strstr(text, " refcount=0 reference=") != NULL;
+    run->refers_behind_end |= strstr(text, "exceeding the end of the file") !=
+                              NULL;
     if (strstr(text, "OFLAG_COPIED")) {
         uint64_t times = run->result->corruptions - run->corruptions;
 
@@ -87,7 +89,7 @@ ImageVerdict image_run_judge(BlockFile *file)
 
     event_loop_run(check_entry, &run);
     if (!run.done) {
-        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, false };
+        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, true, true };
     }
     all = result.corruptions + result.check_errors;
     return (ImageVerdict){
@@ -95,6 +97,7 @@ ImageVerdict image_run_judge(BlockFile *file)
         .harmful = all - run.harmless,
         .but_flags = all - run.flags,
         .refers_to_free = run.refers_to_free,
+        .refers_behind_end = run.refers_behind_end,
     };
 }
 

@@ -27,10 +27,12 @@ typedef struct ImageVerdict {
     uint64_t but_flags;
 
     /*
-     * It refers to clusters that are nobody's by their refcount, or behind the
-     * end of the file. Who takes them cannot know without reading all tables.
+     * It refers to clusters that are nobody's by their refcount, or to what is
+     * behind the end of the file. Who takes them, or makes the file longer,
+     * cannot know without reading all tables.
      */
     bool refers_to_free;
+    bool refers_behind_end;
 } ImageVerdict;
 
 ImageVerdict image_run_judge(BlockFile *file);
