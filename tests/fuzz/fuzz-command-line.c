@@ -111,9 +111,11 @@ static void run(const uint8_t *data, size_t bytes)
 
     g_ptr_array_add(words, g_strdup("qemu-snap"));
     while (at < bytes) {
-        char *word = g_strndup((const char *)data + at, bytes - at);
+        const char *start = (const char *)data + at;
+        size_t length = strnlen(start, bytes - at);
+        char *word = g_strndup(start, length);
 
-        at += strlen(word) + 1;
+        at += length + 1;
         g_ptr_array_add(words, word);
         if (names_file(word)) {
             return;
