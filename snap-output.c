@@ -119,6 +119,7 @@ static void print_json(JsonBuilder *json)
     g_autoptr(JsonGenerator) generator = json_generator_new();
     g_autoptr(JsonNode) root = NULL;
     g_autofree char *text = NULL;
+    g_autofree char *safe = NULL;
 
     json_builder_end_object(json);
     root = json_builder_get_root(json);
@@ -126,7 +127,8 @@ static void print_json(JsonBuilder *json)
     json_generator_set_pretty(generator, TRUE);
     json_generator_set_indent(generator, 4);
     text = json_generator_to_data(generator, NULL);
-    puts(text);
+    safe = printable_json(text);
+    puts(safe);
 }
 
 void snap_print_list_json(const SnapOptions *options, const Qcow2Image *image)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <json-glib/json-glib.h>
 
+#include "printable.h"
 #include "snap-error.h"
 #include "snap-report.h"
 
@@ -37,10 +38,12 @@ static void append_text(GString *line, const char *text)
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_VALUE);
     g_autofree char *valid = g_utf8_make_valid(text, -1);
     g_autofree char *quoted = NULL;
+    g_autofree char *safe = NULL;
 
     json_node_set_string(node, valid);
     quoted = json_to_string(node, FALSE);
-    g_string_append(line, quoted);
+    safe = printable_json(quoted);
+    g_string_append(line, safe);
 }
 
 static void add_text(GString *line, const char *member, const char *text)

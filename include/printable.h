@@ -14,4 +14,11 @@
  */
 char *printable(const char *text);
 
+/*
+ * The same for @json, a whole value that is valid: what JSON lets pass inside
+ * strings, DEL and the second set, as \u00NN, so that it means the same. Free
+ * it.
+ */
+char *printable_json(const char *json);
+
 #endif /* PRINTABLE_H */

@@ -6,6 +6,7 @@
  * goes through it, so that the findings come in the same order, too.
  */
 #include "check.h"
+#include "printable.h"
 #include "snap-error.h"
 
 #define REFCOUNT_TABLE_RESERVED 0x1ffULL
@@ -76,23 +77,31 @@ bool qcow2_check_count(Qcow2Check *check, uint64_t offset, uint64_t bytes,
     return true;
 }
 
+/* Its name may have line ends, and a finding is told from the next by them. */
+static void blame_snapshot(Qcow2Check *check, const Qcow2Snapshot *snapshot,
+                           const char *field, uint64_t value,
+                           const char *complaint)
+{
+    g_autofree char *id = printable(snapshot->id);
+    g_autofree char *name = printable(snapshot->name);
+
+    qcow2_check_corruption(check, 1,
+                           "ERROR snapshot %s (%s) %s=0x%" PRIx64
+                           ": L1 table is %s; snapshot table entry corrupted",
+                           id, name, field, value, complaint);
+}
+
 static bool snapshot_l1_plausible(Qcow2Check *check,
                                   const Qcow2Snapshot *snapshot)
 {
     if (!is_aligned(snapshot->l1_table_offset, check->cluster_size)) {
-        qcow2_check_corruption(
-            check, 1,
-            "ERROR snapshot %s (%s) l1_offset=0x%" PRIx64
-            ": L1 table is not cluster aligned; snapshot table entry corrupted",
-            snapshot->id, snapshot->name, snapshot->l1_table_offset);
+        blame_snapshot(check, snapshot, "l1_offset", snapshot->l1_table_offset,
+                       "not cluster aligned");
         return false;
     }
     if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES) {
-        qcow2_check_corruption(
-            check, 1,
-            "ERROR snapshot %s (%s) l1_size=0x%" PRIx32
-            ": L1 table is too large; snapshot table entry corrupted",
-            snapshot->id, snapshot->name, snapshot->l1_size);
+        blame_snapshot(check, snapshot, "l1_size", snapshot->l1_size,
+                       "too large");
         return false;
     }
     return true;

@@ -31,3 +31,20 @@ char *printable(const char *text)
     }
     return g_string_free(g_steal_pointer(&safe), FALSE);
 }
+
+char *printable_json(const char *json)
+{
+    const unsigned char *at = (const unsigned char *)json;
+    g_autoptr(GString) safe = g_string_new(NULL);
+
+    for (; *at; at++) {
+        if (*at == 0x7f) {
+            g_string_append(safe, "\\u007f");
+        } else if (is_second_set(at)) {
+            g_string_append_printf(safe, "\\u%04x", *++at);
+        } else {
+            g_string_append_c(safe, *at);
+        }
+    }
+    return g_string_free(g_steal_pointer(&safe), FALSE);
+}

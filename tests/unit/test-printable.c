@@ -39,12 +39,24 @@ START_TEST(texts_are_printed)
 }
 END_TEST
 
+START_TEST(json_means_the_same)
+{
+    g_autofree char *printed = printable_json(
+        "{ \"a\" : \"\xc2\x9b\x7f\\u001b\xc2\xa0\xc3\x9f\xc2\x80\"\n}");
+
+    ck_assert_str_eq(printed,
+                     "{ \"a\" : \"\\u009b\\u007f\\u001b\xc2\xa0\xc3\x9f"
+                     "\\u0080\"\n}");
+}
+END_TEST
+
 static Suite *printable_suite(void)
 {
     Suite *suite = suite_create("printable");
     TCase *tcase = tcase_create("printable");
 
     tcase_add_loop_test(tcase, texts_are_printed, 0, G_N_ELEMENTS(texts));
+    tcase_add_test(tcase, json_means_the_same);
     suite_add_tcase(suite, tcase);
     return suite;
 }
