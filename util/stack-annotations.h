@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Tells AddressSanitizer and valgrind which stack the thread is on. Without
- * that both take a switch of stacks for a wild jump. In a plain build without
- * valgrind's header nothing of it is left.
+ * Tells AddressSanitizer, ThreadSanitizer and valgrind which stack the thread
+ * is on. Without that they take a switch of stacks for a wild jump. In a plain
+ * build without valgrind's header nothing of it is left.
  */
 #ifndef STACK_ANNOTATIONS_H
 #define STACK_ANNOTATIONS_H
@@ -16,11 +16,18 @@
 #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
 #define __SANITIZE_ADDRESS__ 1
 #endif
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
 #endif
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
+#endif
+
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
 #endif
 
 #ifdef __has_include
@@ -33,6 +40,7 @@ typedef struct StackArea {
     const void *lowest;
     size_t bytes;
     void *fake_stack; /* AddressSanitizer's, while nobody runs on this one */
+    void *fiber;      /* what ThreadSanitizer knows about it */
     unsigned valgrind_id;
 } StackArea;
 
@@ -43,12 +51,18 @@ static inline void stack_area_register(StackArea *area)
     area->valgrind_id = VALGRIND_STACK_REGISTER(
         area->lowest, (const char *)area->lowest + area->bytes);
 #endif
+#ifdef __SANITIZE_THREAD__
+    area->fiber = __tsan_create_fiber(0);
+#endif
 }
 
 static inline void stack_area_deregister(StackArea *area)
 {
 #ifdef VALGRIND_STACK_DEREGISTER
     VALGRIND_STACK_DEREGISTER(area->valgrind_id);
+#endif
+#ifdef __SANITIZE_THREAD__
+    __tsan_destroy_fiber(area->fiber);
 #endif
 }
 
@@ -59,14 +73,29 @@ static inline void stack_area_reset(StackArea *area)
 #ifdef __SANITIZE_ADDRESS__
     ASAN_UNPOISON_MEMORY_REGION(area->lowest, area->bytes);
 #endif
+#ifdef __SANITIZE_THREAD__
+    __tsan_destroy_fiber(area->fiber);
+    area->fiber = __tsan_create_fiber(0);
+#endif
 }
 
-/* The running stack is @from, or one that is never used again (NULL). */
-static inline void stack_switch_start(StackArea *from, const StackArea *to)
+/*
+ * The running stack is @from, or one that is never used again (NULL). Never a
+ * function of its own: it would be entered on one of ThreadSanitizer's fibers
+ * and left on another.
+ */
+static inline __attribute__((always_inline)) void stack_switch_start(
+    StackArea *from, const StackArea *to)
 {
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(from ? &from->fake_stack : NULL, to->lowest,
                                    to->bytes);
+#endif
+#ifdef __SANITIZE_THREAD__
+    if (from) {
+        from->fiber = __tsan_get_current_fiber();
+    }
+    __tsan_switch_to_fiber(to->fiber, 0);
 #endif
 }
 
