@@ -42,6 +42,21 @@ static bool take_longest(GArray *runs, uint64_t needed, Qcow2ClusterRun *taken,
 }
 
 /*
+ * A flush that has failed stays so. Where nothing can be made stable, nothing
+ * is begun.
+ */
+static bool coroutine_fn flush(const Qcow2Image *image, GError **errp)
+{
+    int ret = block_file_flush(image->file);
+
+    if (ret < 0) {
+        snap_error_set_errno(errp, ret, "cannot make anything stable");
+        return false;
+    }
+    return true;
+}
+
+/*
  * Write an entry behind all that follow it. Fills @errp (NO_SPACE when that
  * takes more than one sector, IO).
  */
@@ -66,15 +81,12 @@ static bool coroutine_fn move_last(const Qcow2Image *image,
         return false;
     }
     ret = block_file_pwrite(image->file, offset, table->data + first, bytes);
-    if (ret == 0) {
-        ret = block_file_flush(image->file);
-    }
     if (ret < 0) {
         snap_error_set_errno(
             errp, ret, "cannot write the snapshot table at 0x%" PRIx64, offset);
         return false;
     }
-    return true;
+    return flush(image, errp);
 }
 
 static bool coroutine_fn count_one_less(Qcow2Transaction *transaction,
@@ -104,6 +116,7 @@ bool coroutine_fn qcow2_strike_snapshot(Qcow2Transaction *transaction,
     if (!freed ||
         !qcow2_transaction_measure_refcounts(transaction, &clusters, errp) ||
         !take_longest(freed, tables + clusters, &run, errp) ||
+        !flush(transaction->image, errp) ||
         !move_last(transaction->image, snapshot, errp)) {
         return false;
     }

@@ -313,6 +313,25 @@ START_TEST(own_data_must_have_room)
 }
 END_TEST
 
+/* A disk may say only when it is flushed that it is full, and then for ever. */
+START_TEST(flush_must_be_possible)
+{
+    Cut cut;
+    g_autoptr(GByteArray) after = NULL;
+    GError *error = NULL;
+
+    cut_init(&cut, _i);
+    memory_file_limit(cut.file, 0);
+    memory_file_fail(cut.file, MEMORY_FILE_FLUSH, -1, -ENOSPC);
+    ck_assert(!qcow2_fixture_delete(cut.file, NAME_OF(_i), &error));
+    qcow2_fixture_assert_error(&error, SNAP_ERROR_NO_SPACE,
+                               "cannot make anything stable");
+    after = qcow2_fixture_content(cut.file);
+    ck_assert(!assert_old_or_new(&cut, after));
+    cut_clear(&cut);
+}
+END_TEST
+
 /* What cannot be taken off by writing one sector stays. */
 START_TEST(only_the_last_of_many)
 {
@@ -362,6 +381,7 @@ int main(void)
     tcase_add_loop_test(tests, cut_leaves_any_part_of_an_interval, 0, CASES);
     tcase_add_loop_test(tests, every_operation_may_fail, 0, CASES);
     tcase_add_loop_test(tests, own_data_must_have_room, 0, SHAPES);
+    tcase_add_loop_test(tests, flush_must_be_possible, 0, CASES);
     tcase_add_loop_test(tests, only_the_last_of_many, 0, SHAPES);
     tcase_add_loop_test(tests, device_that_is_full, 0, CASES);
     suite_add_tcase(suite, tests);
