@@ -105,7 +105,10 @@ bool coroutine_fn qcow2_active_disk_mark(Qcow2ActiveDisk *disk, GError **errp)
     if (!alone || !mark_l1(disk, alone, errp)) {
         return false;
     }
-    disk->changing_l2 = g_new0(uint64_t, count + 1);
+    disk->changing_l2 = qcow2_new_table(count, "L1 table", errp);
+    if (!disk->changing_l2) {
+        return false;
+    }
     tables = scan_l2_tables(disk, alone, errp);
     marked = tables && mark_tables(disk, alone, tables, errp);
     qcow2_table_scan_end(tables);
@@ -121,11 +124,12 @@ static uint64_t *coroutine_fn find_former_l2(const Qcow2ActiveDisk *disk,
                                              uint64_t count, GError **errp)
 {
     const Qcow2Header *header = &disk->transaction->image->header;
-    g_autofree uint64_t *former = g_new0(uint64_t, header->l1_size + 1);
+    g_autofree uint64_t *former =
+        qcow2_new_table(header->l1_size, "L1 table", errp);
     uint64_t both = MIN(header->l1_size, count);
     uint64_t i;
 
-    for (i = 0; i < both; i++) {
+    for (i = 0; former && i < both; i++) {
         uint64_t offset = candidates[i];
         uint64_t value;
         uint64_t same;

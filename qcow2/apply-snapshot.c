@@ -96,20 +96,23 @@ static bool coroutine_fn prepare(const Qcow2Image *image,
                                  uint64_t l1_size, Qcow2SharedDisk *disk,
                                  GError **errp)
 {
-    uint64_t *l2_offsets = qcow2_snapshot_l1_read(image, snapshot, errp);
+    g_autofree uint64_t *l2_offsets =
+        qcow2_snapshot_l1_read(image, snapshot, errp);
     uint64_t present = MIN(disk->disk_entries, snapshot->l1_size);
 
     if (!l2_offsets) {
         return false;
     }
     disk->active_l1 = calloc(MAX(l1_size, 1), sizeof(uint64_t));
-    disk->snapshot_l1 = g_renew(uint64_t, l2_offsets, disk->disk_entries + 1);
-    memset(disk->snapshot_l1 + present, 0,
-           (disk->disk_entries + 1 - present) * sizeof(uint64_t));
     if (!disk->active_l1) {
         snap_error_set_errno(errp, -ENOMEM, "cannot make an L1 table");
         return false;
     }
+    disk->snapshot_l1 = qcow2_new_table(disk->disk_entries, "L1 table", errp);
+    if (!disk->snapshot_l1) {
+        return false;
+    }
+    memcpy(disk->snapshot_l1, l2_offsets, present * sizeof(uint64_t));
     return true;
 }
 

@@ -137,10 +137,14 @@ static bool coroutine_fn put_blocks(const Qcow2Check *check,
                                     GError **errp)
 {
     unsigned cluster_bits = check->image->header.cluster_bits;
-    g_autofree uint8_t *block = g_malloc(check->cluster_size);
+    g_autofree uint8_t *block = g_try_malloc(check->cluster_size);
     uint64_t at = layout->start + layout->table_clusters;
     uint64_t cluster = next_in_use(check, layout, 0);
 
+    if (!block) {
+        snap_error_set_errno(errp, -ENOMEM, "refcount block");
+        return false;
+    }
     while (cluster != QCOW2_NO_CLUSTER) {
         uint64_t first = block_start(check, cluster);
 
@@ -162,9 +166,13 @@ static bool coroutine_fn write_structures(const Qcow2Check *check,
     unsigned cluster_bits = check->image->header.cluster_bits;
     uint64_t table_bytes = layout->table_clusters << cluster_bits;
     g_autoptr(Qcow2WriteBuffer) buffer = NULL;
-    g_autofree uint64_t *table = g_malloc0(table_bytes);
+    g_autofree uint64_t *table =
+        qcow2_new_table(table_bytes / sizeof(uint64_t), "refcount table", errp);
     int ret;
 
+    if (!table) {
+        return false;
+    }
     buffer = qcow2_write_buffer_new(check->image->file, errp);
     if (!buffer || !put_blocks(check, layout, buffer, table, errp) ||
         !qcow2_write_buffer_put(buffer, layout->start << cluster_bits, table,

@@ -26,9 +26,10 @@ bool coroutine_fn qcow2_check_read_unaligned(Qcow2Check *check, uint64_t offset,
     if (!qcow2_check_charge(check, check->cluster_size, errp)) {
         return false;
     }
-    *table = g_malloc(check->cluster_size);
-    ret = block_file_pread(check->image->file, offset, *table,
-                           check->cluster_size);
+    *table = g_try_malloc(check->cluster_size);
+    ret = *table ? block_file_pread(check->image->file, offset, *table,
+                                    check->cluster_size)
+                 : -ENOMEM;
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot read the L2 table at 0x%" PRIx64, offset);

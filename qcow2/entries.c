@@ -5,9 +5,27 @@
  * L1 and L2 entries: what the bits mean and whether they can be true of this
  * file. Whoever walks tables gets offsets from here and nowhere else.
  */
+#include <errno.h>
+
 #include "bytes.h"
 #include "internal.h"
 #include "snap-error.h"
+
+static void set_no_memory(GError **errp, const char *what, uint64_t entries)
+{
+    snap_error_set_errno(errp, -ENOMEM, "%s of %" PRIu64 " entries", what,
+                         entries);
+}
+
+uint64_t *qcow2_new_table(uint64_t entries, const char *what, GError **errp)
+{
+    uint64_t *table = g_try_new0(uint64_t, MAX(entries, 1));
+
+    if (!table) {
+        set_no_memory(errp, what, entries);
+    }
+    return table;
+}
 
 uint64_t *coroutine_fn qcow2_read_table(BlockFile *file, uint64_t offset,
                                         uint64_t entries, const char *what,
@@ -19,8 +37,7 @@ uint64_t *coroutine_fn qcow2_read_table(BlockFile *file, uint64_t offset,
 
     table = block_file_alloc_buffer(MAX(entries, 1) * sizeof(*table));
     if (!table) {
-        snap_error_set_errno(errp, -ENOMEM, "%s of %" PRIu64 " entries", what,
-                             entries);
+        set_no_memory(errp, what, entries);
         return NULL;
     }
     ret = block_file_pread(file, offset, table, entries * sizeof(*table));
@@ -241,10 +258,10 @@ bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
 uint64_t *qcow2_l1_decode(const Qcow2Image *image, const uint64_t *l1,
                           uint64_t entries, GError **errp)
 {
-    g_autofree uint64_t *offsets = g_new(uint64_t, MAX(entries, 1));
+    g_autofree uint64_t *offsets = qcow2_new_table(entries, "L1 table", errp);
     uint64_t i;
 
-    for (i = 0; i < entries; i++) {
+    for (i = 0; offsets && i < entries; i++) {
         if (!qcow2_l1_entry_decode(image, l1[i], i, &offsets[i], errp)) {
             return NULL;
         }

@@ -199,6 +199,12 @@ uint64_t *coroutine_fn qcow2_read_table(BlockFile *file, uint64_t offset,
                                         GError **errp);
 
 /*
+ * Memory for a table of so many entries, all 0; g_free() it. Returns NULL and
+ * fills @errp when there is none: tables are as long as an image says.
+ */
+uint64_t *qcow2_new_table(uint64_t entries, const char *what, GError **errp);
+
+/*
  * The L2 table offset of an L1 entry, 0 when there is none; COPIED is not
  * looked at. @index is for the error (DAMAGED).
  */

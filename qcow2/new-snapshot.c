@@ -133,9 +133,12 @@ static bool coroutine_fn write_l1(const Qcow2NewSnapshot *snapshot,
 {
     uint64_t disk_entries = snapshot->disk.disk_entries;
     uint64_t count = disk_entries + l2_tables;
-    g_autofree uint64_t *entries = g_new(uint64_t, count);
+    g_autofree uint64_t *entries = qcow2_new_table(count, "L1 table", errp);
     uint64_t i;
 
+    if (!entries) {
+        return false;
+    }
     for (i = 0; i < count; i++) {
         entries[i] = i < disk_entries
                          ? snapshot->disk.snapshot_l1[i]

@@ -179,11 +179,15 @@ static bool coroutine_fn share_all(Qcow2Transaction *transaction,
 static bool coroutine_fn copy_all(Qcow2Transaction *transaction,
                                   Qcow2SharedDisk *disk, GError **errp)
 {
-    g_autofree uint64_t *to_copy = g_new0(uint64_t, disk->disk_entries + 1);
+    g_autofree uint64_t *to_copy =
+        qcow2_new_table(disk->disk_entries, "L1 table", errp);
     Qcow2TableScan *tables;
     bool copied;
     uint64_t i;
 
+    if (!to_copy) {
+        return false;
+    }
     for (i = 0; i < disk->disk_entries; i++) {
         if (disk->active_l1[i] & QCOW2_COPIED) {
             to_copy[i] = disk->snapshot_l1[i];

@@ -38,15 +38,17 @@ typedef struct TableWindow {
     BlockFile *file;
     uint64_t offset;    /* of the table in the file */
     uint64_t available; /* bytes from there to the end of the file */
-    GByteArray *bytes;
+    uint8_t *bytes;     /* NULL: none yet */
+    uint64_t filled;
 } TableWindow;
 
 /* Make the first @needed bytes of the table available. Yields. */
 static bool coroutine_fn window_extend(TableWindow *window, uint64_t needed,
                                        GError **errp)
 {
-    uint64_t start = window->bytes->len;
+    uint64_t start = window->filled;
     uint64_t end;
+    uint8_t *bytes;
     int ret;
 
     if (needed <= start) {
@@ -61,9 +63,17 @@ static bool coroutine_fn window_extend(TableWindow *window, uint64_t needed,
     }
     end = MIN(window->available, needed + READ_AHEAD_BYTES);
     end = MIN(end, QCOW2_MAX_SNAPSHOT_TABLE_BYTES);
-    g_byte_array_set_size(window->bytes, end);
-    ret = block_file_pread(window->file, window->offset + start,
-                           window->bytes->data + start, end - start);
+    bytes = g_try_realloc(window->bytes, end);
+    if (!bytes) {
+        snap_error_set_errno(errp, -ENOMEM,
+                             "snapshot table of more than %" PRIu64 " bytes",
+                             start);
+        return false;
+    }
+    window->bytes = bytes;
+    window->filled = end;
+    ret = block_file_pread(window->file, window->offset + start, bytes + start,
+                           end - start);
     if (ret < 0) {
         snap_error_set_errno(errp, ret,
                              "cannot read the snapshot table at 0x%" PRIx64,
@@ -119,7 +129,7 @@ static Qcow2Snapshot *coroutine_fn read_entry(const Qcow2Header *header,
     if (!window_extend(window, *at + ENTRY_FIXED_BYTES, errp)) {
         return NULL;
     }
-    entry = window->bytes->data + *at;
+    entry = window->bytes + *at;
     extra_bytes = load_be32(entry + 36);
     if (extra_bytes > QCOW2_MAX_SNAPSHOT_EXTRA_BYTES) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
@@ -133,7 +143,7 @@ static Qcow2Snapshot *coroutine_fn read_entry(const Qcow2Header *header,
     if (!window_extend(window, *at + bytes, errp)) {
         return NULL;
     }
-    entry = window->bytes->data + *at;
+    entry = window->bytes + *at;
     *at = round_up(*at + bytes, 8);
     return decode_entry(header, entry, bytes);
 }
@@ -144,12 +154,10 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(const Qcow2Image *image,
     const Qcow2Header *header = &image->header;
     g_autoptr(GPtrArray)
         snapshots = g_ptr_array_new_with_free_func(snapshot_free);
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
     TableWindow window = {
         .file = image->file,
         .offset = header->snapshots_offset,
         .available = limit - header->snapshots_offset,
-        .bytes = bytes,
     };
     uint64_t at = 0;
     uint32_t i;
@@ -160,10 +168,12 @@ GPtrArray *coroutine_fn qcow2_snapshot_table_read(const Qcow2Image *image,
         if (!snapshot) {
             g_prefix_error(errp, "snapshot %u of %u: ", i + 1,
                            header->snapshot_count);
+            g_free(window.bytes);
             return NULL;
         }
         g_ptr_array_add(snapshots, snapshot);
     }
+    g_free(window.bytes);
     return g_steal_pointer(&snapshots);
 }
 

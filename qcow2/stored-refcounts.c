@@ -63,24 +63,33 @@ static void coroutine_fn read_ahead(Qcow2StoredRefcounts *stored)
 {
     uint64_t cluster_size = qcow2_cluster_size(&stored->image->header);
     uint64_t count = MIN(cache_blocks(stored), stored->table_entries);
-    g_autofree uint64_t *offsets = g_new(uint64_t, count);
+    g_autofree uint64_t *offsets =
+        qcow2_new_table(count, "refcount table", NULL);
     Qcow2TableScan *scan;
     uint64_t i;
 
+    if (!offsets) {
+        return;
+    }
     for (i = 0; i < count; i++) {
         find_offset(stored, i, &offsets[i]);
     }
     scan = qcow2_table_scan_begin(stored->image->file, "refcount block",
                                   offsets, count, cluster_size, NULL);
     for (i = 0; i < count && scan; i++) {
-        const uint8_t *block = offsets[i] ? qcow2_table_scan_next(scan, NULL)
-                                          : NULL;
+        const uint8_t *block;
+        uint8_t *copy;
 
-        if (block) {
-            keep_block(stored, i, g_memdup2(block, cluster_size));
-        } else if (offsets[i]) {
+        if (offsets[i] == 0) {
+            continue;
+        }
+        block = qcow2_table_scan_next(scan, NULL);
+        copy = block ? g_try_malloc(cluster_size) : NULL;
+        if (!copy) {
             break;
         }
+        memcpy(copy, block, cluster_size);
+        keep_block(stored, i, copy);
     }
     qcow2_table_scan_end(scan);
 }

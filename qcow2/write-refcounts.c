@@ -142,7 +142,10 @@ bool coroutine_fn qcow2_transaction_write_refcounts(
         return false;
     }
     entries = (*clusters << header->cluster_bits) / sizeof(uint64_t);
-    table = g_new0(uint64_t, entries);
+    table = qcow2_new_table(entries, "refcount table", errp);
+    if (!table) {
+        return false;
+    }
     memcpy(table, refcounts->table,
            refcounts->table_entries * sizeof(uint64_t));
     if (!place_refcount_blocks(transaction, table, entries, errp)) {

@@ -30,9 +30,12 @@ bool coroutine_fn qcow2_write_l1(Qcow2Transaction *transaction,
                                  const uint64_t *entries, uint64_t count,
                                  uint64_t *offset, GError **errp)
 {
-    g_autofree uint64_t *stored = g_new(uint64_t, count);
+    g_autofree uint64_t *stored = qcow2_new_table(count, "L1 table", errp);
     uint64_t i;
 
+    if (!stored) {
+        return false;
+    }
     for (i = 0; i < count; i++) {
         stored[i] = htobe64(entries[i]);
     }

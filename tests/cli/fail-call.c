@@ -45,7 +45,7 @@ enum {
     CLONE,
     INPUT,  /* of a stream */
     OUTPUT, /* the same */
-    MEMORY, /* 64 KiB or more */
+    MEMORY, /* 1 MiB or more */
     KINDS,
 };
 
@@ -54,7 +54,7 @@ static const char *const names[KINDS] = {
     "discard", "truncate", "clone", "input", "output", "memory",
 };
 
-#define LEAST_MEMORY (64 * 1024)
+#define LEAST_MEMORY (1024 * 1024)
 
 static atomic_long counts[KINDS];
 
@@ -276,4 +276,38 @@ int posix_memalign(void **memory, size_t alignment, size_t bytes)
         return ENOMEM;
     }
     return NEXT(posix_memalign)(memory, alignment, bytes);
+}
+
+/* dlsym() may want memory itself, so these are the C library's own names. */
+extern void *__libc_malloc(size_t bytes);
+extern void *__libc_calloc(size_t count, size_t bytes);
+extern void *__libc_realloc(void *memory, size_t bytes);
+
+static int no_memory(size_t bytes)
+{
+    if (bytes < LEAST_MEMORY || !fails(MEMORY)) {
+        return 0;
+    }
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t bytes)
+{
+    return no_memory(bytes) ? NULL : __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+    size_t all;
+
+    if (!__builtin_mul_overflow(count, bytes, &all) && no_memory(all)) {
+        return NULL;
+    }
+    return __libc_calloc(count, bytes);
+}
+
+void *realloc(void *memory, size_t bytes)
+{
+    return no_memory(bytes) ? NULL : __libc_realloc(memory, bytes);
 }
