@@ -12,9 +12,18 @@
 #include "qcow2-vmstate.h"
 #include "snap-error.h"
 #include "snap-target.h"
+#include "temporary-file.h"
 
 /* Large clusters keep the tables of a state container small. */
 #define CONTAINER_CLUSTER_BITS 20
+
+#define IMAGE_MODE 0644
+
+/*
+ * An image may come and go again between looking for it and making it, but
+ * hardly so often. A symbolic link that leads nowhere is both, for ever.
+ */
+#define ATTEMPTS 3
 
 /* How often somebody is asked whether the lock is free: a person is slower. */
 #define POLL_MS 20
@@ -22,48 +31,80 @@
 /* A look at an image that changes may fail; but hardly so often in a row. */
 #define GLANCES 3
 
-static BlockFile *open_file(const SnapOptions *options, bool create,
+static BlockFile *open_file(const SnapOptions *options, const char *path,
                             GError **errp)
 {
     HostFileOptions file_options = {
         .writable = true,
-        .create = create,
         .cache = options->cache,
         .aio = options->aio,
         .trace = options->trace,
         .lock = BLOCK_FILE_LOCK_WRITE,
     };
 
-    return host_file_open(options->image, &file_options, errp);
+    return host_file_open(path, &file_options, errp);
 }
 
+/*
+ * Others may want to make the same image in this moment. So it has no name
+ * until it is a whole one, and locked.
+ */
 static bool coroutine_fn create_image(const SnapOptions *options,
                                       SnapTarget *target, GError **errp)
 {
-    target->image.file = open_file(options, true, errp);
-    if (!target->image.file) {
+    g_autofree char *directory = g_path_get_dirname(options->image);
+    g_autofree char *name = g_path_get_basename(options->image);
+    g_autoptr(TemporaryFile) temporary = temporary_file_new(directory, errp);
+
+    if (!temporary) {
         return false;
     }
-    target->created = true;
-    return qcow2_create(target->image.file, options->size,
-                        CONTAINER_CLUSTER_BITS, errp);
+    target->image.file =
+        open_file(options, temporary_file_path(temporary), errp);
+    target->created = target->image.file &&
+                      qcow2_create(target->image.file, options->size,
+                                   CONTAINER_CLUSTER_BITS, errp) &&
+                      temporary_file_publish(temporary, name, IMAGE_MODE, errp);
+    if (!target->created) {
+        snap_image_close(&target->image);
+    }
+    return target->created;
+}
+
+static bool coroutine_fn open_or_create(const SnapOptions *options,
+                                        SnapTarget *target, GError **errp)
+{
+    GError *error = NULL;
+    unsigned i;
+
+    for (i = 1; i <= ATTEMPTS; i++) {
+        g_clear_error(&error);
+        target->image.file = open_file(options, options->image, &error);
+        if (target->image.file) {
+            return true;
+        }
+        if (!options->create ||
+            !g_error_matches(error, SNAP_ERROR, SNAP_ERROR_NOT_FOUND)) {
+            break;
+        }
+        g_clear_error(&error);
+        if (create_image(options, target, &error)) {
+            return true;
+        }
+        /* Somebody else was faster, and has it. */
+        if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_EXISTS)) {
+            break;
+        }
+    }
+    g_propagate_error(errp, error);
+    return false;
 }
 
 bool coroutine_fn snap_target_open(const SnapOptions *options,
                                    SnapTarget *target, GError **errp)
 {
-    g_autoptr(GError) error = NULL;
-
-    target->image.file = open_file(options, false, &error);
-    if (!target->image.file) {
-        if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_NOT_FOUND) ||
-            !options->create) {
-            g_propagate_error(errp, g_steal_pointer(&error));
-            return false;
-        }
-        if (!create_image(options, target, errp)) {
-            return false;
-        }
+    if (!open_or_create(options, target, errp)) {
+        return false;
     }
     target->image.qcow2 = qcow2_open_writable(target->image.file, errp);
     return target->image.qcow2 != NULL;

@@ -565,6 +565,27 @@ static bool host_file_setup(HostFile *host, const HostFileOptions *options,
            host_file_lock(&host->file, options->lock, errp);
 }
 
+/*
+ * Who gives up an image that it has made removes it, and then its lock. Whoever
+ * had it open by then gets the lock of something that nobody will find again.
+ * What has no name may also be what was meant, by way of /proc.
+ */
+static bool host_file_check_name(const HostFile *host, const char *path,
+                                 GError **errp)
+{
+    struct stat status;
+    struct stat named;
+
+    if (fstat(host->fd, &status) < 0 || status.st_nlink > 0 ||
+        (stat(path, &named) == 0 && named.st_dev == status.st_dev &&
+         named.st_ino == status.st_ino)) {
+        return true;
+    }
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_NOT_FOUND,
+                "Could not open: the file has just been removed");
+    return false;
+}
+
 BlockFile *host_file_open(const char *path, const HostFileOptions *options,
                           GError **errp)
 {
@@ -583,7 +604,8 @@ BlockFile *host_file_open(const char *path, const HostFileOptions *options,
     host->file.writable = options->writable;
     host->trace = options->trace;
     host->fd = fd;
-    if (!host_file_setup(host, options, errp)) {
+    if (!host_file_setup(host, options, errp) ||
+        !host_file_check_name(host, path, errp)) {
         host_file_close(&host->file);
         if (options->create) {
             /* Ours: it was not there before. */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "snap-error.h"
@@ -94,7 +95,15 @@ static int take_name(TemporaryFile *file, const char *path)
                    ? errno
                    : 0;
     }
-    /* Not every file system that gets here has links. */
+    /* Not every file system that gets here has links, or can do this. */
+    if (renameat2(AT_FDCWD, file->path, AT_FDCWD, path, RENAME_NOREPLACE) ==
+        0) {
+        file->named = false;
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS) {
+        return errno;
+    }
     fd = TEMP_FAILURE_RETRY(open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
                                  TEMPORARY_FILE_MODE));
     if (fd < 0) {
@@ -142,6 +151,31 @@ char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp)
     }
     sync_directory(file->directory);
     return g_steal_pointer(&path);
+}
+
+/* There is no other way to ask for the umask than to set it. */
+static mode_t get_umask(void)
+{
+    mode_t mask = umask(077);
+
+    umask(mask);
+    return mask;
+}
+
+bool temporary_file_publish(TemporaryFile *file, const char *name,
+                            unsigned mode, GError **errp)
+{
+    g_autofree char *path = g_build_filename(file->directory, name, NULL);
+    int error = fchmod(file->fd, mode & ~get_umask()) < 0
+                    ? errno
+                    : take_name(file, path);
+
+    if (error) {
+        snap_error_set_errno(errp, -error, "cannot make '%s'", path);
+        return false;
+    }
+    sync_directory(file->directory);
+    return true;
 }
 
 void temporary_file_free(TemporaryFile *file)

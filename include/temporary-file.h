@@ -8,6 +8,7 @@
 #ifndef TEMPORARY_FILE_H
 #define TEMPORARY_FILE_H
 
+#include <stdbool.h>
 #include <glib.h>
 
 typedef struct TemporaryFile TemporaryFile;
@@ -29,6 +30,15 @@ const char *temporary_file_path(const TemporaryFile *file);
  * NULL and fills @errp (IO, NO_SPACE).
  */
 char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp);
+
+/*
+ * Let it stay as @name in its directory, where nothing may have that name, with
+ * the permissions @mode as far as the umask allows. Until then nobody else can
+ * have it open; from then on nobody sees less than what is in it now. Does not
+ * yield. Returns false and fills @errp (EXISTS, IO, NO_SPACE).
+ */
+bool temporary_file_publish(TemporaryFile *file, const char *name,
+                            unsigned mode, GError **errp);
 
 /* NULL is allowed. */
 void temporary_file_free(TemporaryFile *file);

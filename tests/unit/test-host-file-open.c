@@ -12,6 +12,7 @@
 #include <glib/gstdio.h>
 #include <libaio.h>
 #include <liburing.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,8 +23,9 @@
 #include "host-file-cases.h"
 #include "run-suite.h"
 
-/* Our own io_setup(), io_uring_queue_init() and statx(), which obey. */
+/* Our own io_setup(), io_uring_queue_init(), statx(), fcntl(), which obey. */
 static struct {
+    const char *removed_before_lock; /* or NULL */
     int setup_error;
     int uring_error;
     bool alignment_is_set; /* and this is it; 0: the kernel does not say */
@@ -43,6 +45,21 @@ int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
     typeof(io_uring_queue_init) *real = dlsym(RTLD_NEXT, "io_uring_queue_init");
 
     return faults.uring_error ? faults.uring_error : real(entries, ring, flags);
+}
+
+int fcntl(int fd, int command, ...)
+{
+    typeof(fcntl) *real = dlsym(RTLD_NEXT, "fcntl64");
+    va_list args;
+    void *argument;
+
+    va_start(args, command);
+    argument = va_arg(args, void *);
+    va_end(args);
+    if (command == F_OFD_SETLK && faults.removed_before_lock) {
+        unlink(faults.removed_before_lock);
+    }
+    return real(fd, command, argument);
 }
 
 #ifdef STATX_DIOALIGN
@@ -380,6 +397,37 @@ START_TEST(create)
 }
 END_TEST
 
+/* What is written there nobody would find again. */
+START_TEST(removed_before_it_was_locked)
+{
+    Scratch *scratch = scratch_new();
+    const char *path = scratch_write(scratch, "file", "abc", 3);
+    HostFileOptions options = { .lock = BLOCK_FILE_LOCK_READ };
+
+    faults.removed_before_lock = path;
+    assert_open_fails(path, &options, SNAP_ERROR_NOT_FOUND,
+                      "Could not open: the file has just been removed");
+    scratch_free(scratch);
+}
+END_TEST
+
+START_TEST(a_file_without_a_name)
+{
+    Scratch *scratch = scratch_new();
+    int fd = open(scratch_write(scratch, "file", "abc", 3), O_RDONLY);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    HostFileOptions options = { .lock = BLOCK_FILE_LOCK_READ };
+    BlockFile *file;
+
+    ck_assert_int_eq(unlink(scratch_path(scratch, "file")), 0);
+    file = host_file_open(path, &options, NULL);
+    ck_assert_ptr_nonnull(file);
+    block_file_close(file);
+    close(fd);
+    scratch_free(scratch);
+}
+END_TEST
+
 START_TEST(descriptor_is_not_inherited_and_blocks)
 {
     Scratch *scratch = scratch_new();
@@ -447,6 +495,8 @@ static Suite *host_file_open_suite(void)
     tcase_add_test(tcase, socket_is_refused);
     tcase_add_test(tcase, read_only);
     tcase_add_test(tcase, create);
+    tcase_add_test(tcase, removed_before_it_was_locked);
+    tcase_add_test(tcase, a_file_without_a_name);
     tcase_add_test(tcase, descriptor_is_not_inherited_and_blocks);
     tcase_add_test(tcase, looking_starts_no_thread);
     suite_add_tcase(suite, tcase);

@@ -147,6 +147,42 @@ START_TEST(replaces_nothing)
 }
 END_TEST
 
+START_TEST(is_published)
+{
+    struct stat status;
+    Fixture fixture;
+
+    umask(027);
+    setup(&fixture, _i);
+    write_word(fixture.file, "word");
+    ck_assert(temporary_file_publish(fixture.file, "new", 0644, NULL));
+    ck_assert_uint_eq(umask(022), 027);
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 1);
+    assert_kept(&fixture, scratch_path(fixture.scratch, "new"), "new", "word");
+    ck_assert_int_eq(stat(scratch_path(fixture.scratch, "new"), &status), 0);
+    ck_assert_uint_eq(status.st_mode & 07777, 0640);
+    teardown(&fixture);
+}
+END_TEST
+
+START_TEST(is_not_published_instead_of_another)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    scratch_write(fixture.scratch, "taken", "old", 3);
+    ck_assert(!temporary_file_publish(fixture.file, "taken", 0644, &error));
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_EXISTS));
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 1);
+    assert_kept(&fixture, scratch_path(fixture.scratch, "taken"), "taken",
+                "old");
+    teardown(&fixture);
+}
+END_TEST
+
 START_TEST(a_name_that_is_impossible)
 {
     g_autofree char *name = g_strnfill(300, 'n');
@@ -195,6 +231,8 @@ static Suite *temporary_file_suite(void)
     tcase_add_loop_test(tcase, goes_away, 0, all);
     tcase_add_loop_test(tcase, stays_when_it_is_kept, 0, all);
     tcase_add_loop_test(tcase, replaces_nothing, 0, all);
+    tcase_add_loop_test(tcase, is_published, 0, all);
+    tcase_add_loop_test(tcase, is_not_published_instead_of_another, 0, all);
     tcase_add_loop_test(tcase, a_name_that_is_impossible, 0, all);
     tcase_add_loop_test(tcase, a_directory_that_is_not_there, 0, all);
     tcase_add_test(tcase, other_errors_are_errors);
