@@ -169,17 +169,23 @@ static bool run(int argc, char **argv, SnapOptions *options, SnapResult *result,
 
 /*
  * Whoever started us may have closed a standard descriptor. The image must not
- * become it: something is going to be read from it or printed to it.
+ * become it: something is going to be read from it or printed to it. What takes
+ * its place fails when it is used, but for complaints, which nobody wants then.
  */
 static void fill_standard_descriptors(void)
 {
+    static const int modes[] = {
+        [STDIN_FILENO] = O_WRONLY,
+        [STDOUT_FILENO] = O_RDONLY,
+        [STDERR_FILENO] = O_WRONLY,
+    };
     int fd;
 
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0) {
-        close(fd);
+    for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        /* The lowest free descriptor is what it gets. */
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)open("/dev/null", modes[fd]);
+        }
     }
 }
 
