@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "patient-output.h"
 #include "printable.h"
 #include "snap-command-line.h"
 #include "snap-error.h"
@@ -202,6 +203,7 @@ int main(int argc, char **argv)
     bool done;
 
     fill_standard_descriptors();
+    patient_output_init();
     /* A reader that closes its pipe is an event, not a reason to die. */
     signal(SIGPIPE, SIG_IGN);
     /* And a limit on file sizes is an error of the write that meets it. */

@@ -76,6 +76,21 @@ wait $pid
 exec 8>&-
 expect_same state loaded
 
+# Descriptors that would rather return than wait, which are not only ours.
+${CC:-cc} -o non-blocking "$TOP/tests/cli/non-blocking.c"
+./non-blocking "$QEMU_SNAP" save --raw -n in disk.qcow2 < state
+./non-blocking "$QEMU_SNAP" load --raw -n in disk.qcow2 > loaded < /dev/null
+expect_same state loaded
+long=$(printf 'long%.0s' {1..50})
+for i in {1..20}; do
+    qemu_snap create -n "$long$i" disk.qcow2
+done
+./non-blocking "$QEMU_SNAP" list disk.qcow2 < /dev/null > table
+expect_same <(qemu_snap list disk.qcow2) table
+for i in {1..20}; do
+    qemu_snap delete -n "$long$i" disk.qcow2
+done
+
 # Somebody else has the image.
 hold_image disk.qcow2
 "$QEMU_SNAP" save --raw --wait-lock -n waits disk.qcow2 < state &
@@ -84,4 +99,4 @@ sleep 0.1
 expect_idle
 release_image
 wait $pid
-expect_snapshots disk.qcow2 'state slow waits'
+expect_snapshots disk.qcow2 'state slow in waits'
