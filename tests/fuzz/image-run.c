@@ -205,9 +205,9 @@ static void coroutine_fn load_pieces(Qcow2VmstateReader *reader,
         g_autoptr(GError) error = NULL;
         uint64_t at = vm_state_size / LOADED_PIECES * i;
         size_t bytes = MIN(vm_state_size - at, LOADED_PIECE);
+        bool done = qcow2_vmstate_pread(reader, at, buffer, bytes, &error);
 
-        fuzz_assert_error(
-            qcow2_vmstate_pread(reader, at, buffer, bytes, &error), error);
+        fuzz_assert_error(done, error);
     }
 }
 
@@ -231,6 +231,7 @@ static void coroutine_fn load_entry(void *opaque)
     g_autoptr(Qcow2Image) image = qcow2_open(file, &error);
     const GPtrArray *snapshots;
     Qcow2StaleVmstate stale;
+    bool done;
     guint i;
 
     fuzz_assert_error(image, error);
@@ -241,8 +242,8 @@ static void coroutine_fn load_entry(void *opaque)
     for (i = 0; i < MIN(snapshots->len, MAX_LOADED); i++) {
         load(image, g_ptr_array_index(snapshots, i));
     }
-    fuzz_assert_error(qcow2_look_at_stale_vmstate(image, &stale, &error),
-                      error);
+    done = qcow2_look_at_stale_vmstate(image, &stale, &error);
+    fuzz_assert_error(done, error);
 }
 
 void image_run_load(BlockFile *file)
