@@ -4,8 +4,9 @@
  *
  * Check and repair. Afterwards the image has not more corruptions than the
  * repair says are left, nor, after any of its writes, more than it had, unless
- * what is added to the file lies where it refers to already. The input is two bytes that choose the repair and the moment of a power cut, and
- * an image (image-plan.h).
+ * what is added to the file lies where it refers to already. The input is two
+ * bytes that choose the repair and the moment of a power cut, and an image
+ * (image-plan.h).
  */
 #include <inttypes.h>
 
