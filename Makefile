@@ -225,6 +225,19 @@ check-tidy: static-deps ## all of clang-tidy; some minutes
 			$(PACKAGE_CFLAGS:-I%=-isystem%) 2>&1) && exit; \
 			printf "%s\n" "$$words"; exit 1'
 
+COVERED := BUILD=$(BUILD)/coverage/objects \
+	PROGRAM=$(BUILD)/coverage/objects/qemu-snap LDFLAGS=--coverage \
+	CFLAGS='-O0 -g --coverage -fprofile-update=atomic'
+
+coverage: deps ## what the tests reach, as pages in build/coverage
+	@tests/install-deps.sh lcov
+	@$(MAKE) --no-print-directory $(COVERED) all unit-tests
+	@find $(BUILD)/coverage/objects -name '*.gcda' -delete
+	@$(MAKE) --no-print-directory $(COVERED) check-unit
+	@QEMU_SNAP=$(abspath $(BUILD)/coverage/objects/qemu-snap) \
+		TEST_LIMIT=600 tests/run $(TESTS)
+	@tests/coverage.sh $(BUILD)/coverage/objects $(BUILD)/coverage
+
 bench-deps: deps ## install what measuring needs besides
 	@tests/install-deps.sh fio gnuplot-nox
 
@@ -266,7 +279,7 @@ help: ## list the targets
 .PHONY: all bench bench-deps bench-programs bench-report check \
 	check-behaviour check-corpus check-cppcheck check-long check-sanitizers \
 	check-sanitizers-behaviour check-scripts check-static check-tidy check-tsan \
-	check-unit check-valgrind clean demo deps format fuzz fuzz-afl fuzz-deps \
-	fuzzers help install static-deps uninstall unit-tests
+	check-unit check-valgrind clean coverage demo deps format fuzz fuzz-afl \
+	fuzz-deps fuzzers help install static-deps uninstall unit-tests
 .DELETE_ON_ERROR:
 .SECONDARY:
