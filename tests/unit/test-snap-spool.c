@@ -219,6 +219,8 @@ static void clear(SpoolTest *test)
     scratch_free(test->scratch);
     g_free(test->directory);
     g_free(test->kept);
+    /* The next test may run in the same process. */
+    memset(test, 0, sizeof(*test));
 }
 
 START_TEST(comes_out_by_copy)
@@ -318,10 +320,11 @@ END_TEST
 
 START_TEST(cancelled_and_it_is_kept)
 {
-    static SpoolTest test = { .keep = true,
-                              .sink.clone_error = SNAP_ERROR_UNSUPPORTED,
-                              .sink.cancel_at = 2 * MIB };
+    static SpoolTest test;
 
+    test.keep = true;
+    test.sink.clone_error = SNAP_ERROR_UNSUPPORTED;
+    test.sink.cancel_at = 2 * MIB;
     test.sink.clones = _i;
     run_test(&test);
     if (_i && test.spool_clones) {
