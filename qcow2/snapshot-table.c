@@ -61,7 +61,8 @@ static bool coroutine_fn window_extend(TableWindow *window, uint64_t needed,
             needed > window->available ? "the end of the file" : "64 MiB");
         return false;
     }
-    end = MIN(window->available, needed + READ_AHEAD_BYTES);
+    /* Twice as much each time: memory that grows may have to move. */
+    end = MIN(window->available, needed + MAX(READ_AHEAD_BYTES, start));
     end = MIN(end, QCOW2_MAX_SNAPSHOT_TABLE_BYTES);
     bytes = g_try_realloc(window->bytes, end);
     if (!bytes) {
