@@ -5,7 +5,7 @@
 # between two of its system calls that matter, or with few ROUNDS at some of
 # them, which SEED chooses.
 
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 ${CC:-cc} -D_GNU_SOURCE -shared -fPIC -o kill-at-write.so \
     "$TOP/tests/cli/kill-at-write.c"
 killed=0

@@ -5,10 +5,12 @@
 # hold, the changes that qemu-snap and QEMU can make, and the comparison.
 #
 # The image is disk.qcow2, its disk `now', each snapshot's disk `disk-NAME', its
-# VM state `state-NAME', and a machine's memory in that `memory-NAME'. All numbers are drawn in this very shell, because a
-# subshell would draw others each time: functions leave theirs in variables.
+# VM state `state-NAME', and a machine's memory in that `memory-NAME'. All
+# numbers are drawn in this very shell, because a subshell would draw others
+# each time: functions leave theirs in variables.
 
-# shellcheck shell=bash
+# The files that this belongs to use each other's variables.
+# shellcheck shell=bash disable=SC2034,SC2154
 . "$TOP/tests/random-shapes.sh"
 
 # What a machine without devices has for memory, and what is kept of an image.

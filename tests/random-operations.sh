@@ -4,13 +4,13 @@
 # Sourced by tests that change images at random: what can happen to an image,
 # see random-life.sh for what is expected then.
 
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 . "$TOP/tests/random-life.sh"
 
 # How often each is drawn.
-changes=(write write write write write save save replace create create recreate delete
-    delete apply apply apply rename gc savevm savevm_again loadvm loadvm_savevm
-    resize resize repair)
+changes=(write write write write write save save replace create create recreate
+    delete delete apply apply apply rename gc savevm savevm_again loadvm
+    loadvm_savevm resize resize repair)
 
 # any_old: leaves the name of one of the snapshots in `old'.
 any_old()
@@ -95,7 +95,7 @@ change_write()
     pattern=$((drawn + 1))
     choose write write write zero unmap discard compress
     case $features in
-    *refcount_bits=[48]*) [ $shape = compressed-narrow ] || chosen=write ;;
+    *refcount_bits=[48]*) [ $shape = compressed-narrow ] || chosen='write' ;;
     esac
     if [ $chosen = compress ]; then
         draw_clusters || return 0
@@ -124,6 +124,8 @@ change_resize()
     *compat=0.10*) [ ${#names[@]} = 0 ] || return 0 ;;
     esac
     random 16384
+    # Both are multiples of that.
+    # shellcheck disable=SC2017
     new=$((max_size / 16384 * drawn))
     before_qemu_resizes
     say "resize to $new"
@@ -324,8 +326,10 @@ change_image()
         case ${#names[@]},$chosen in
         0,replace | 0,recreate | 0,delete | 0,apply | 0,rename) continue ;;
         0,savevm_again) continue ;;
-        $MAX_SNAPSHOTS,save | $MAX_SNAPSHOTS,create) chosen=delete ;;
-        $MAX_SNAPSHOTS,savevm | $MAX_SNAPSHOTS,loadvm_savevm) chosen=delete ;;
+        "$MAX_SNAPSHOTS,save" | "$MAX_SNAPSHOTS,create") chosen=delete ;;
+        "$MAX_SNAPSHOTS,savevm" | "$MAX_SNAPSHOTS,loadvm_savevm")
+            chosen=delete
+            ;;
         esac
         change_$chosen
     done

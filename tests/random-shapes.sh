@@ -4,7 +4,7 @@
 # Sourced by tests that change images at random: one shape of image per line,
 # and how an empty one is made.
 
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # NAME SIZE [OPTIONS]; what is before the first dash may ask for more.
 shapes=(
@@ -99,7 +99,7 @@ make_container()
 # make_shape NAME SIZE [OPTIONS]: an image called disk.qcow2.
 make_shape()
 {
-    local name=$1 maker=make_${1%%-*}
+    local maker=make_${1%%-*}
     shift
     rm -f disk.qcow2
     if declare -F "$maker" > /dev/null; then

@@ -96,6 +96,8 @@ kill_repair()
     cluster=$((1 << $(od -A n -t u1 -j 23 -N 1 base)))
     entries=$((cluster / 2))
     l1=$(($(number base 40) / cluster))
+    # Rounded down on purpose.
+    # shellcheck disable=SC2017
     block=$(number base $(($(number base 48) + l1 / entries * 8)))
     describe base > old
     cp base sound

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # SPDX-FileCopyrightText: The qemu-snap authors
 #
-# SIGKILL in the midst of a save or create for several images: where there is VM state,
-# its disks are there (docs/design.md, invariant 14). What is in the way of
+# SIGKILL in the midst of a save or create for several images: where there is VM
+# state, its disks are there (docs/design.md, invariant 14). What is in the way of
 # the same command is named, and when that is deleted, it works.
 
 . "$(dirname "$0")/../functions.sh"

@@ -15,6 +15,8 @@ guest_disk 4 disk.qcow2
 add_lock_state disk.qcow2
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2
 add_lock_state overlay.qcow2
+# QEMU wants the commas.
+# shellcheck disable=SC2054
 disks=(-m 16 -drive file=disk.qcow2,if=ide
     -drive file=overlay.qcow2,if=virtio
     -drive file=readonly.qcow2,if=virtio,readonly=on)
