@@ -185,6 +185,7 @@ static void fill_standard_descriptors(void)
     for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         /* The lowest free descriptor is what it gets. */
         if (fcntl(fd, F_GETFD) < 0) {
+            /* cppcheck-suppress leakReturnValNotUsed */
             (void)open("/dev/null", modes[fd]);
         }
     }

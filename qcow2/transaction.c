@@ -236,13 +236,13 @@ static GArray *coroutine_fn find_freed(const Qcow2Transaction *transaction)
 }
 
 void coroutine_fn qcow2_transaction_punch(const Qcow2Transaction *transaction,
-                                          const GArray *freed)
+                                          const GArray *runs)
 {
     unsigned cluster_bits = transaction->image->header.cluster_bits;
     guint i;
 
-    for (i = 0; i < freed->len; i++) {
-        Qcow2ClusterRun run = g_array_index(freed, Qcow2ClusterRun, i);
+    for (i = 0; i < runs->len; i++) {
+        Qcow2ClusterRun run = g_array_index(runs, Qcow2ClusterRun, i);
         uint64_t end = MIN(run.first + run.count, transaction->end);
 
         if (run.first >= end ||
