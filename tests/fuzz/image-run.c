@@ -67,7 +67,7 @@ static void coroutine_fn check_entry(void *opaque)
                                   .opaque = run };
     g_autoptr(GError) error = NULL;
 
-    fuzz_say("check, repair %d", run->repair);
+    fuzz_say("check, repair %d", (int)run->repair);
     run->done = qcow2_check(run->file, &options, run->result, &error);
     fuzz_assert_error(run->done, error);
 }
