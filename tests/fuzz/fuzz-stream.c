@@ -14,6 +14,9 @@
 /* Feeding byte by byte what is longer shows nothing more. */
 #define MAX_BYTES_ONE_BY_ONE (64 * 1024)
 
+/* Of a stream that is built: a few bytes must not describe a slow one. */
+#define MAX_BUILT_BYTES (128 * 1024)
+
 static const char *const names[] = {
     "ram", "timer", "slirp", "pc.ram", "0000:00:02.0/vga", "", "cpu", "block",
 };
@@ -160,7 +163,7 @@ static void build(StreamBuilder *builder, FuzzInput *input)
 
     stream_builder_header(builder);
     while (steps-- > 0 && input->bytes > 0 &&
-           builder->bytes->len < FUZZ_MAX_BYTES) {
+           builder->bytes->len < MAX_BUILT_BYTES) {
         unsigned what = fuzz_take(input, 1);
 
         switch (what >> 6) {
