@@ -83,7 +83,7 @@ int open64(const char *path, int flags, ...)
     return openat64(AT_FDCWD, path, flags, mode);
 }
 
-/* Locks, mostly; their one argument is a pointer or an integer. */
+/* Of interest are the locks; the argument is a pointer or an integer. */
 int fcntl64(int fd, int command, ...)
 {
     static int (*_Atomic next)(int fd, int command, ...);
@@ -96,6 +96,8 @@ int fcntl64(int fd, int command, ...)
     va_start(rest, command);
     argument = va_arg(rest, void *);
     va_end(rest);
-    moment();
+    if (command == F_OFD_SETLK || command == F_OFD_GETLK) {
+        moment();
+    }
     return next(fd, command, argument);
 }
