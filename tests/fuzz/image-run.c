@@ -36,6 +36,7 @@ typedef struct CheckRun {
     uint64_t corruptions; /* at the last finding */
     uint64_t flags;       /* corruptions that are wrong COPIED flags, */
     uint64_t harmless;    /* that are missing */
+    uint64_t unknown;     /* clusters whose refcount cannot be read */
     bool refers_to_free;
     bool refers_behind_end;
     bool done;
@@ -50,6 +51,7 @@ static void note_finding(void *opaque, const char *text)
     run->refers_to_free |= strstr(text, " refcount=0 reference=") != NULL;
     run->refers_behind_end |= strstr(text, "exceeding the end of the file") !=
                               NULL;
+    run->unknown += g_str_has_prefix(text, "Can't get refcount for cluster");
     if (strstr(text, "OFLAG_COPIED")) {
         uint64_t times = run->result->corruptions - run->corruptions;
 
@@ -94,8 +96,8 @@ ImageVerdict image_run_judge(BlockFile *file)
     all = result.corruptions + result.check_errors;
     return (ImageVerdict){
         .corruptions = all,
-        .harmful = all - run.harmless,
-        .but_flags = all - run.flags,
+        .harmful = all - run.harmless - run.unknown,
+        .but_flags = all - run.flags - run.unknown,
         .refers_to_free = run.refers_to_free,
         .refers_behind_end = run.refers_behind_end,
     };

@@ -17,11 +17,15 @@ BlockFile *image_run_file(const GByteArray *image);
 typedef struct ImageVerdict {
     uint64_t corruptions;
 
-    /* Without COPIED flags that are missing: they cost a look-up, no more. */
+    /*
+     * Without COPIED flags that are missing: they cost a look-up, no more. And
+     * without clusters whose refcount cannot be read: the block that cannot be
+     * used is one corruption, and there are more of them in a longer file.
+     */
     uint64_t harmful;
 
     /*
-     * Without any: in the middle of a repair a flag that is there in vain says
+     * Without any flags, besides: in the middle of a repair a flag that is there in vain says
      * what the refcount said that has just been put right.
      */
     uint64_t but_flags;
