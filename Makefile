@@ -121,6 +121,7 @@ demo: deps ## save and restore a real guest, to watch
 	@tests/demo.sh
 
 check: deps ## all tests, in under three minutes
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
 	@$(MAKE) --no-print-directory check-unit check-corpus check-behaviour
 
 unit-tests: $(UNIT_TESTS)
@@ -134,9 +135,10 @@ check-unit: $(UNIT_TESTS) ## unit tests alone
 check-behaviour: all ## tests of the command line and with real QEMU alone
 	@tests/run
 
-check-long: deps ## the same with many more rounds; some ten minutes
-	@$(MAKE) --no-print-directory all unit-tests
-	@ROUNDS=200 TEST_LIMIT=1800 tests/run
+check-long: deps ## the same with many more rounds; about an hour
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
+	@ROUNDS=200 $(MAKE) --no-print-directory check-unit
+	@ROUNDS=200 TEST_LIMIT=3600 tests/run
 
 SANITIZED := BUILD=$(BUILD)/sanitizers \
 	PROGRAM=$(BUILD)/sanitizers/qemu-snap \

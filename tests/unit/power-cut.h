@@ -18,4 +18,10 @@ GByteArray *power_cut_at_random(const GByteArray *before,
                                 const MemoryFileRecord *records, size_t start,
                                 size_t end, GRand *rand);
 
+/*
+ * How many of those to try where @few are enough for every day: ten times as
+ * many with ROUNDS in the environment.
+ */
+unsigned power_cut_rounds(unsigned few);
+
 #endif /* POWER_CUT_H */

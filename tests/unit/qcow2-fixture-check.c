@@ -69,7 +69,8 @@ static void count_aligned(Judge *judge, const char *what, uint64_t offset,
 static void judge_copied(Judge *judge, const char *what, uint64_t entry)
 {
     uint64_t cluster = (entry & OFFSET_MASK) / judge->header.cluster_size;
-    bool alone = qcow2_fixture_refcount(judge->image, cluster) == 1;
+    bool alone =
+        qcow2_fixture_refcount_at(judge->image, &judge->header, cluster) == 1;
 
     if (alone != !!(entry & COPIED)) {
         found(judge, "%s 0x%016" PRIx64 ": COPIED is wrong", what, entry);
@@ -198,7 +199,7 @@ static void compare_refcounts(Judge *judge)
             continue;
         }
         for (j = first; j < first + header->refcounts_per_block; j++) {
-            uint64_t has = qcow2_fixture_refcount(judge->image, j);
+            uint64_t has = qcow2_fixture_refcount_at(judge->image, header, j);
             uint64_t needs = j < judge->clusters ? judge->counted[j] : 0;
 
             if (has < needs || (has > needs && !judge->leaks_allowed)) {

@@ -224,24 +224,31 @@ static uint64_t refcount_block_of(const GByteArray *image,
                               8);
 }
 
-uint64_t qcow2_fixture_refcount(const GByteArray *image, uint64_t cluster)
+uint64_t qcow2_fixture_refcount_at(const GByteArray *image,
+                                   const Qcow2FixtureHeader *header,
+                                   uint64_t cluster)
 {
-    Qcow2FixtureHeader header;
-    uint64_t block;
-    uint64_t bit;
+    uint64_t block = refcount_block_of(image, header, cluster);
+    uint64_t bit = cluster % header->refcounts_per_block *
+                   header->refcount_bits;
 
-    qcow2_fixture_header(image, &header);
-    block = refcount_block_of(image, &header, cluster);
-    bit = cluster % header.refcounts_per_block * header.refcount_bits;
     if (block == 0) {
         return 0;
     }
-    if (header.refcount_bits >= 8) {
+    if (header->refcount_bits >= 8) {
         return qcow2_fixture_peek(image, block + bit / 8,
-                                  header.refcount_bits / 8);
+                                  header->refcount_bits / 8);
     }
     return qcow2_fixture_peek(image, block + bit / 8, 1) >> bit % 8 &
-           ((1u << header.refcount_bits) - 1);
+           ((1u << header->refcount_bits) - 1);
+}
+
+uint64_t qcow2_fixture_refcount(const GByteArray *image, uint64_t cluster)
+{
+    Qcow2FixtureHeader header;
+
+    qcow2_fixture_header(image, &header);
+    return qcow2_fixture_refcount_at(image, &header, cluster);
 }
 
 void qcow2_fixture_set_refcount(GByteArray *image, uint64_t cluster,

@@ -124,6 +124,9 @@ uint64_t qcow2_fixture_vmstate_entry_at(const GByteArray *image,
 
 /* Stored refcounts, of clusters that a refcount block describes. */
 uint64_t qcow2_fixture_refcount(const GByteArray *image, uint64_t cluster);
+uint64_t qcow2_fixture_refcount_at(const GByteArray *image,
+                                   const Qcow2FixtureHeader *header,
+                                   uint64_t cluster);
 void qcow2_fixture_set_refcount(GByteArray *image, uint64_t cluster,
                                 uint64_t value);
 

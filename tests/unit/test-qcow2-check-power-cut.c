@@ -9,10 +9,11 @@
 #include <check.h>
 
 #include "memory-file.h"
+#include "power-cut.h"
 #include "qcow2-check-run.h"
 #include "run-suite.h"
 
-#define SUBSETS 20
+#define SUBSETS 10
 
 static const Qcow2FixtureOptions shapes[] = {
     { .cluster_bits = 9, .disk_size = 65536, .l2 = { "dcczZ.d", "Zc" } },
@@ -79,7 +80,7 @@ static void assert_cuts(const Repair *repair)
     for (i = 0; i <= repair->count; i++) {
         assert_no_worse(repair, repair->records, i);
         if (i == repair->count || repair->records[i].op == MEMORY_FILE_FLUSH) {
-            for (j = 0; j < SUBSETS; j++) {
+            for (j = 0; j < power_cut_rounds(SUBSETS); j++) {
                 assert_subset(repair, flush, i, random);
             }
             flush = i;
