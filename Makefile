@@ -63,6 +63,7 @@ FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o, \
 	snap-command-line.c snap-commands.c snap-help.c \
 	$(addprefix tests/unit/,qcow2-fixture.c qcow2-fixture-build.c \
 	qcow2-fixture-run.c stream-builder.c))
+UNIT_ARCHIVE := $(BUILD)/tests/unit/common.a
 
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/, measure reference-ring \
 	pipe-ways delayed-load make-stream)
@@ -80,8 +81,11 @@ $(BUILD)/%.o: %.c Makefile
 # Check's macros compare literals with NULL, which -Wformat=2 dislikes.
 $(BUILD)/tests/%.o: ALL_CFLAGS += -Wno-format-nonliteral
 
-$(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_COMMON) \
-		$(OBJECTS)
+# An archive, so that a test is linked with nothing but what it needs.
+$(UNIT_ARCHIVE): $(UNIT_COMMON) $(OBJECTS)
+	$(call QUIET,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(UNIT_TESTS): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(UNIT_ARCHIVE)
 	$(call QUIET,LINK,$@)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) \
 		$(CHECK_LIBS)
 

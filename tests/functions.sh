@@ -103,6 +103,16 @@ wait_until()
     done
 }
 
+# some_of WORD...: every second one; with many ROUNDS all of them.
+some_of()
+{
+    local word take=true
+    for word; do
+        ! $take || echo "$word"
+        [ "${ROUNDS:-0}" -ge 100 ] || { $take && take=false; } || take=true
+    done
+}
+
 # ---------------------------------------------------------------------------
 # The program under test
 

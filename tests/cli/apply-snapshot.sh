@@ -14,8 +14,8 @@ virtual_size()
     qemu-img info --output=json "$1" | jq '."virtual-size"'
 }
 
-for options in compat=0.10 cluster_size=4k,refcount_bits=64 cluster_size=2M \
-    lazy_refcounts=on; do
+for options in $(some_of compat=0.10 cluster_size=4k,refcount_bits=64 \
+    cluster_size=2M lazy_refcounts=on); do
     rm -f disk.qcow2
     new_image disk.qcow2 16M $options
     for number in 1 2 3; do

@@ -7,8 +7,8 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-for options in compat=1.1 compat=0.10 cluster_size=512 cluster_size=2M \
-    refcount_bits=64 lazy_refcounts=on; do
+for options in $(some_of compat=1.1 compat=0.10 cluster_size=512 \
+    cluster_size=2M refcount_bits=64 lazy_refcounts=on); do
     rm -f disk.qcow2
     new_image disk.qcow2 8M $options
     qemu-io -c 'write -q -P 1 0 1M' -c 'write -q -c -P 2 2M 2M' \

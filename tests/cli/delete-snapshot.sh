@@ -9,7 +9,8 @@
 
 sample_stream stream
 
-for options in compat=1.1 compat=0.10 cluster_size=4k refcount_bits=8; do
+for options in $(some_of compat=1.1 compat=0.10 cluster_size=4k \
+    refcount_bits=8); do
     rm -f disk.qcow2
     new_image disk.qcow2 64M $options
     for number in 1 2 3 4; do

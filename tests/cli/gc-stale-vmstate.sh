@@ -15,8 +15,8 @@ stale()
     qemu_snap inspect --output=json "$1" | jq '."stale-vm-state"'
 }
 
-for options in compat=1.1 compat=0.10 cluster_size=512 cluster_size=2M \
-    extended_l2=on,cluster_size=16k; do
+for options in $(some_of compat=1.1 compat=0.10 cluster_size=512 \
+    cluster_size=2M extended_l2=on,cluster_size=16k); do
     rm -f disk.qcow2
     new_image disk.qcow2 16M $options
     qemu-io -c 'write -q -P 1 0 4M' disk.qcow2

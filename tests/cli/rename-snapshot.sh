@@ -8,7 +8,7 @@
 
 sample_stream stream
 
-for options in compat=1.1 compat=0.10 cluster_size=512; do
+for options in $(some_of compat=1.1 compat=0.10 cluster_size=512); do
     rm -f disk.qcow2
     new_image disk.qcow2 4M $options
     qemu-io -c 'write -q -P 1 0 1M' disk.qcow2

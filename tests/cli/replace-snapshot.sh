@@ -10,7 +10,8 @@
 sample_stream stream
 sample_stream stream2 2
 
-for options in compat=1.1 compat=0.10 cluster_size=4k refcount_bits=2; do
+for options in $(some_of compat=1.1 compat=0.10 cluster_size=4k \
+    refcount_bits=2); do
     rm -f disk.qcow2
     new_image disk.qcow2 16M $options
     qemu-io -c 'write -q -P 1 0 2M' disk.qcow2
