@@ -132,7 +132,7 @@ unit-tests: $(UNIT_TESTS)
 
 # Side by side, each one's words in one piece.
 check-unit: $(UNIT_TESTS) ## unit tests alone
-	@printf '%s\n' $(UNIT_TESTS) | xargs -P $$(nproc) -I {} \
+	@printf '%s\n' $(UNIT_TESTS) | xargs -P $$(($$(nproc) + 1)) -I {} \
 		sh -c 'words=$$($(UNIT_WRAPPER) {} 2>&1); status=$$?; \
 			printf "%s\n" "$$words"; exit $$status'
 

@@ -12,7 +12,7 @@ killed=0
 seed=${SEED:-$((10#$(date +%N)))}
 echo "SEED=$seed"
 RANDOM=$seed
-kill_step=6
+kill_step=8
 [ "${ROUNDS:-1}" -lt 50 ] || kill_step=1
 
 # run_killed MOMENT ARGUMENTS...: the shell's own word about it is lost.

@@ -10,7 +10,7 @@
 . "$(dirname "$0")/../functions.sh"
 . "$TOP/tests/sample-images.sh"
 
-rounds=${ROUNDS:-15}
+rounds=${ROUNDS:-8}
 first_seed=${SEED:-1}
 
 ${CC:-cc} -O1 -o damage-image "$TOP/tests/cli/damage-image.c"

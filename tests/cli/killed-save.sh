@@ -8,7 +8,7 @@
 
 . "$(dirname "$0")/../functions.sh"
 
-rounds=${ROUNDS:-10}
+rounds=${ROUNDS:-6}
 RANDOM=${SEED:-20211}
 sample_stream earlier.stream 1
 sample_stream stream 2
