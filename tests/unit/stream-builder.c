@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "page-map.h"
 #include "stream-builder.h"
 
 StreamBuilder *stream_builder_new(void)
@@ -310,14 +311,41 @@ static void append_blocks(GString *text, const MigrationInfo *info)
     }
 }
 
+static void append_run(GString *text, const PageRun *run)
+{
+    g_string_append_printf(
+        text, " %u+%u kind %u fill %u at %" G_GUINT64_FORMAT " of %u",
+        run->first, run->count, run->kind, run->fill, run->offset, run->bytes);
+}
+
+/* Where all pages are. */
+static void append_pages(GString *text, PageMap *pages,
+                         const MigrationInfo *info)
+{
+    if (!page_map_finish(pages, info->page_size)) {
+        g_string_append(text, " unknown");
+        return;
+    }
+    for (guint i = 0; i < info->blocks->len; i++) {
+        const GArray *runs = page_map_runs(pages, info->blocks->pdata[i]);
+
+        for (guint j = 0; runs && j < runs->len; j++) {
+            append_run(text, &g_array_index(runs, PageRun, j));
+        }
+        g_string_append_c(text, ';');
+    }
+}
+
 char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece)
 {
     g_autoptr(MigrationReader) reader = migration_reader_new();
+    g_autoptr(PageMap) pages = page_map_new();
     const MigrationInfo *info = migration_reader_info(reader);
     g_autoptr(GError) error = NULL;
     GString *text = g_string_new("");
     size_t done = 0;
 
+    migration_reader_tell_pages(reader, page_map_add, pages);
     while (done < bytes) {
         size_t now = piece == 0 ? bytes : MIN(piece, bytes - done);
 
@@ -340,6 +368,8 @@ char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece)
         info->stream_bytes, error ? error->code : -1,
         error ? error->message : "none");
     append_blocks(text, info);
+    g_string_append(text, " pages");
+    append_pages(text, pages, info);
     return g_string_free(text, FALSE);
 }
 
