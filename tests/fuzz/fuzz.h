@@ -33,6 +33,7 @@ extern const FuzzTarget fuzz_header;
 extern const FuzzTarget fuzz_snapshot_table;
 extern const FuzzTarget fuzz_image;
 extern const FuzzTarget fuzz_check;
+extern const FuzzTarget fuzz_compressed;
 extern const FuzzTarget fuzz_stream;
 extern const FuzzTarget fuzz_command_line;
 
