@@ -51,6 +51,12 @@ Trace *trace_new(const char *spec, GError **errp)
             return NULL;
         }
     }
+    /* GLib's patterns are characters, and it ends the program for bytes. */
+    if (!g_utf8_validate(pattern, -1, NULL)) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "the pattern of events is not UTF-8");
+        return NULL;
+    }
     if (file) {
         to = fopen(file, "ae");
         if (!to) {

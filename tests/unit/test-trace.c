@@ -77,10 +77,13 @@ END_TEST
 START_TEST(impossible_specs_are_refused)
 {
     g_autoptr(GError) invalid = NULL;
+    g_autoptr(GError) bytes = NULL;
     g_autoptr(GError) io = NULL;
 
     ck_assert_ptr_null(trace_new("events=x", &invalid));
     ck_assert(g_error_matches(invalid, SNAP_ERROR, SNAP_ERROR_INVALID));
+    ck_assert_ptr_null(trace_new("?55\xdc", &bytes));
+    ck_assert(g_error_matches(bytes, SNAP_ERROR, SNAP_ERROR_INVALID));
     ck_assert_ptr_null(trace_new("*,file=/nowhere/trace", &io));
     ck_assert(g_error_matches(io, SNAP_ERROR, SNAP_ERROR_IO) ||
               g_error_matches(io, SNAP_ERROR, SNAP_ERROR_NOT_FOUND));
