@@ -127,9 +127,9 @@ static GArray *lay_upon(GArray *lower, GArray *upper)
 {
     GArray *runs = runs_new();
     const PageRun *under = (const PageRun *)lower->data;
-    const PageRun *under_end = under + lower->len;
+    const PageRun *under_end = lower->len ? under + lower->len : under;
     const PageRun *over = (const PageRun *)upper->data;
-    const PageRun *over_end = over + upper->len;
+    const PageRun *over_end = upper->len ? over + upper->len : over;
     PageRun left = under < under_end ? *under : (PageRun){ 0 };
 
     while (under < under_end || over < over_end) {
