@@ -26,29 +26,34 @@ static const char *take_name(FuzzInput *input)
     return names[fuzz_take(input, 1) % G_N_ELEMENTS(names)];
 }
 
+/* What is taken from the input is taken in an order that compilers share. */
 static void build_ram(StreamBuilder *builder, FuzzInput *input, unsigned what)
 {
+    const char *name;
+    uint64_t number;
+
     switch (what % 8) {
     case 0:
         stream_builder_ram_start(builder, fuzz_take(input, 3) * 4096);
         break;
     case 1:
-        stream_builder_block(builder, take_name(input),
-                             fuzz_take(input, 3) * 4096);
+        name = take_name(input);
+        stream_builder_block(builder, name, fuzz_take(input, 3) * 4096);
         break;
     case 2:
-        stream_builder_record(builder, fuzz_take(input, 8),
-                              fuzz_take(input, 1) % 2 ? take_name(input)
-                                                      : NULL);
+        number = fuzz_take(input, 8);
+        stream_builder_record(
+            builder, number, fuzz_take(input, 1) % 2 ? take_name(input) : NULL);
         break;
     case 3:
-        stream_builder_page(builder, take_name(input),
-                            fuzz_take(input, 2) * 4096, 7,
+        name = take_name(input);
+        number = fuzz_take(input, 2) * 4096;
+        stream_builder_page(builder, name, number, 7,
                             fuzz_take(input, 1) % 4 ? 4096 : 65536);
         break;
     case 4:
-        stream_builder_zero(builder, take_name(input),
-                            fuzz_take(input, 2) * 4096);
+        name = take_name(input);
+        stream_builder_zero(builder, name, fuzz_take(input, 2) * 4096);
         break;
     case 5:
         stream_builder_ram_stop(builder);
@@ -84,11 +89,12 @@ static void build_section(StreamBuilder *builder, FuzzInput *input,
                           unsigned what)
 {
     unsigned id = fuzz_take(input, 1) % 8;
+    const char *name;
 
     switch (what % 8) {
     case 0:
-        stream_builder_start(builder, id, take_name(input),
-                             fuzz_take(input, 1));
+        name = take_name(input);
+        stream_builder_start(builder, id, name, fuzz_take(input, 1));
         break;
     case 1:
         stream_builder_part(builder, id);
@@ -103,8 +109,8 @@ static void build_section(StreamBuilder *builder, FuzzInput *input,
         stream_builder_full(builder, id, take_name(input), 0);
         break;
     case 5:
-        stream_builder_device(builder, id, take_name(input),
-                              fuzz_take(input, 2));
+        name = take_name(input);
+        stream_builder_device(builder, id, name, fuzz_take(input, 2));
         break;
     case 6:
         stream_builder_timer(builder, id, fuzz_take(input, 8));
@@ -117,6 +123,8 @@ static void build_section(StreamBuilder *builder, FuzzInput *input,
 
 static void build_frame(StreamBuilder *builder, FuzzInput *input, unsigned what)
 {
+    uint64_t number;
+
     switch (what % 8) {
     case 0:
         stream_builder_header(builder);
@@ -132,14 +140,15 @@ static void build_frame(StreamBuilder *builder, FuzzInput *input, unsigned what)
             builder, fuzz_take(input, 1) % 2 ? "mapped-ram" : take_name(input));
         break;
     case 4:
-        stream_builder_command(builder, fuzz_take(input, 1) % 16,
-                               fuzz_take(input, 1));
+        number = fuzz_take(input, 1) % 16;
+        stream_builder_command(builder, number, fuzz_take(input, 1));
         break;
     case 5:
         stream_builder_be64(builder, fuzz_take(input, 8));
         break;
     case 6:
-        stream_builder_fill(builder, fuzz_take(input, 1), fuzz_take(input, 2));
+        number = fuzz_take(input, 1);
+        stream_builder_fill(builder, number, fuzz_take(input, 2));
         break;
     default:
         stream_builder_u8(builder, fuzz_take(input, 1));

@@ -357,15 +357,16 @@ char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece)
     if (error == NULL) {
         migration_reader_finish(reader, &error);
     }
+    /* Of a stream that fails, more or less has been understood by then. */
     g_string_append_printf(
         text,
         "phase %u machine %s page %u return %d clock %d %" G_GINT64_FORMAT
         " data %" G_GUINT64_FORMAT " zero %" G_GUINT64_FORMAT
         " devices %u bytes %" G_GUINT64_FORMAT " error %d %s blocks",
         migration_reader_phase(reader), info->machine ? info->machine : "-",
-        info->page_size, info->return_path, info->vm_clock_known,
-        info->vm_clock_ns, info->data_pages, info->zero_pages, info->devices,
-        info->stream_bytes, error ? error->code : -1,
+        info->page_size, info->return_path, info->vm_clock_known && !error,
+        error ? 0 : info->vm_clock_ns, info->data_pages, info->zero_pages,
+        info->devices, info->stream_bytes, error ? error->code : -1,
         error ? error->message : "none");
     append_blocks(text, info);
     g_string_append(text, " pages");
