@@ -10,7 +10,7 @@
 . "$(dirname "$0")/../functions.sh"
 . "$TOP/tests/sample-images.sh"
 
-rounds=${ROUNDS:-8}
+rounds=${ROUNDS:-4}
 first_seed=${SEED:-1}
 
 ${CC:-cc} -O1 -o damage-image "$TOP/tests/cli/damage-image.c"
