@@ -2,12 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Applying, replacing and freeing in images whose tables may say anything, and
- * with operations that fail. What is refused is refused before the first byte
- * is written; what fails leaves the image as it was.
+ * Applying, replacing and freeing in images whose tables may say anything. What
+ * is refused is refused before the first byte is written.
  */
 #include <check.h>
-#include <errno.h>
 
 #include "memory-file.h"
 #include "qcow2-fixture.h"
@@ -293,118 +291,6 @@ START_TEST(refcounts_too_narrow)
 }
 END_TEST
 
-/* With the VM state in the active L1. */
-static char *describe(const GByteArray *image)
-{
-    g_autofree char *text = qcow2_fixture_describe(image);
-    g_autoptr(BlockFile) file = qcow2_fixture_file(image);
-    Qcow2StaleVmstate stale;
-
-    qcow2_fixture_look_at_stale(file, &stale);
-    return g_strdup_printf("%sstale: %d\n", text, stale.present);
-}
-
-/* An image, and what a verb makes of it. */
-typedef struct Victim {
-    const Qcow2FixtureChange *change;
-    GByteArray *before;
-    char *old_text;
-    char *new_text;
-    size_t counts[MEMORY_FILE_OPS];   /* of operations */
-    size_t counting[MEMORY_FILE_OPS]; /* those up to the second flush */
-} Victim;
-
-/* What comes behind the header's flush gives space back and may fail. */
-static void count_operations(Victim *victim, BlockFile *file)
-{
-    size_t count;
-    const MemoryFileRecord *records = memory_file_records(file, &count);
-    size_t i;
-
-    for (i = 0; i < count; i++) {
-        MemoryFileOp op = records[i].op;
-
-        victim->counting[op] += victim->counts[MEMORY_FILE_FLUSH] < 2;
-        victim->counts[op]++;
-    }
-}
-
-static void victim_init(Victim *victim, const Qcow2FixtureChange *change)
-{
-    g_autoptr(BlockFile) file = NULL;
-    g_autoptr(GByteArray) after = NULL;
-
-    victim->change = change;
-    victim->before = build_with_snapshots(&plain);
-    victim->old_text = describe(victim->before);
-    file = qcow2_fixture_file(victim->before);
-    ck_assert(qcow2_fixture_change(file, change, NULL));
-    after = qcow2_fixture_content(file);
-    victim->new_text = describe(after);
-    ck_assert_str_ne(victim->old_text, victim->new_text);
-    count_operations(victim, file);
-}
-
-static void victim_clear(Victim *victim)
-{
-    g_byte_array_unref(victim->before);
-    g_free(victim->old_text);
-    g_free(victim->new_text);
-}
-
-/* The @nth operation fails. Returns whether the change has succeeded. */
-static bool change_with_failure(const Victim *victim, MemoryFileOp op, int nth)
-{
-    g_autoptr(BlockFile) file = qcow2_fixture_file(victim->before);
-    g_autoptr(GByteArray) after = NULL;
-    g_autofree char *text = NULL;
-    GError *error = NULL;
-    bool changed;
-    bool decided;
-
-    memory_file_fail(file, op, nth, -EIO);
-    changed = qcow2_fixture_change(file, victim->change, &error);
-    after = qcow2_fixture_content(file);
-    qcow2_fixture_assert_sound(after);
-    text = describe(after);
-    if (changed) {
-        ck_assert_ptr_null(error);
-        ck_assert_str_eq(text, victim->new_text);
-        return true;
-    }
-    decided = error && strstr(error->message, "decides whether");
-    qcow2_fixture_assert_error(&error, SNAP_ERROR_IO, "cannot ");
-    if (decided && op == MEMORY_FILE_FLUSH) {
-        ck_assert_str_eq(text, victim->new_text);
-        return false;
-    }
-    ck_assert_str_eq(text, victim->old_text);
-    if (!decided) {
-        ck_assert_uint_eq(after->len, victim->before->len);
-    }
-    return false;
-}
-
-START_TEST(operation_fails)
-{
-    const MemoryFileOp ops[] = { MEMORY_FILE_READ, MEMORY_FILE_WRITE,
-                                 MEMORY_FILE_FLUSH, MEMORY_FILE_TRUNCATE };
-    MemoryFileOp op = ops[_i % 4];
-    Victim victim = { 0 };
-    size_t n;
-
-    victim_init(&victim, &verbs[_i / 4]);
-    ck_assert_uint_gt(victim.counts[op], 0);
-    for (n = 1; n <= victim.counts[op]; n++) {
-        bool harmless = n > victim.counting[op];
-
-        ck_assert_int_eq(change_with_failure(&victim, op, n), harmless);
-    }
-    ck_assert(change_with_failure(&victim, op, n));
-    victim_clear(&victim);
-}
-END_TEST
-
 static Suite *apply_damage_suite(void)
 {
     Suite *suite = suite_create("qcow2-apply-damage");
@@ -420,7 +306,6 @@ static Suite *apply_damage_suite(void)
     tcase_add_loop_test(tcase, impossible_disk_size, 0, 4);
     tcase_add_test(tcase, version_2_is_not_resized);
     tcase_add_test(tcase, refcounts_too_narrow);
-    tcase_add_loop_test(tcase, operation_fails, 0, 4 * VERBS);
     suite_add_tcase(suite, tcase);
     return suite;
 }

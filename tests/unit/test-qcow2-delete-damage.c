@@ -2,12 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * Deleting from images whose tables may say anything, and with operations that
- * fail. What is refused is refused before the first byte is written; what
- * fails leaves the image as it was.
+ * Deleting from images whose tables may say anything. What is refused is
+ * refused before the first byte is written.
  */
 #include <check.h>
-#include <errno.h>
 
 #include "memory-file.h"
 #include "qcow2-fixture.h"
@@ -209,103 +207,6 @@ START_TEST(data_that_is_the_active_disks)
 }
 END_TEST
 
-/* An image, and what deleting "state" makes of it. */
-typedef struct Victim {
-    GByteArray *before;
-    char *old_text;
-    char *new_text;
-    size_t counts[MEMORY_FILE_OPS];   /* of operations */
-    size_t counting[MEMORY_FILE_OPS]; /* those up to the second flush */
-} Victim;
-
-/* What comes behind the header's flush gives space back and may fail. */
-static void count_operations(Victim *victim, BlockFile *file)
-{
-    size_t count;
-    const MemoryFileRecord *records = memory_file_records(file, &count);
-    size_t i;
-
-    for (i = 0; i < count; i++) {
-        MemoryFileOp op = records[i].op;
-
-        victim->counting[op] += victim->counts[MEMORY_FILE_FLUSH] < 2;
-        victim->counts[op]++;
-    }
-}
-
-static void victim_init(Victim *victim)
-{
-    g_autoptr(BlockFile) file = NULL;
-    g_autoptr(GByteArray) after = NULL;
-
-    victim->before = build_with_snapshots(&plain);
-    victim->old_text = qcow2_fixture_describe(victim->before);
-    file = qcow2_fixture_file(victim->before);
-    qcow2_fixture_must_delete(file, "disk");
-    after = qcow2_fixture_content(file);
-    victim->new_text = qcow2_fixture_describe(after);
-    count_operations(victim, file);
-}
-
-static void victim_clear(Victim *victim)
-{
-    g_byte_array_unref(victim->before);
-    g_free(victim->old_text);
-    g_free(victim->new_text);
-}
-
-/* The @nth operation fails. Returns whether the snapshot is gone. */
-static bool delete_with_failure(const Victim *victim, MemoryFileOp op, int nth)
-{
-    g_autoptr(BlockFile) file = qcow2_fixture_file(victim->before);
-    g_autoptr(GByteArray) after = NULL;
-    g_autofree char *text = NULL;
-    GError *error = NULL;
-    bool deleted;
-    bool decided;
-
-    memory_file_fail(file, op, nth, -EIO);
-    deleted = qcow2_fixture_delete(file, "disk", &error);
-    after = qcow2_fixture_content(file);
-    qcow2_fixture_assert_sound(after);
-    text = qcow2_fixture_describe(after);
-    if (deleted) {
-        ck_assert_ptr_null(error);
-        ck_assert_str_eq(text, victim->new_text);
-        return true;
-    }
-    decided = error && strstr(error->message, "decides whether");
-    qcow2_fixture_assert_error(&error, SNAP_ERROR_IO, "cannot ");
-    if (decided && op == MEMORY_FILE_FLUSH) {
-        ck_assert_str_eq(text, victim->new_text);
-        return false;
-    }
-    ck_assert_str_eq(text, victim->old_text);
-    if (!decided) {
-        ck_assert_uint_eq(after->len, victim->before->len);
-    }
-    return false;
-}
-
-START_TEST(operation_fails)
-{
-    const MemoryFileOp ops[] = { MEMORY_FILE_READ, MEMORY_FILE_WRITE,
-                                 MEMORY_FILE_FLUSH, MEMORY_FILE_TRUNCATE };
-    Victim victim = { 0 };
-    size_t n;
-
-    victim_init(&victim);
-    ck_assert_uint_gt(victim.counts[ops[_i]], 0);
-    for (n = 1; n <= victim.counts[ops[_i]]; n++) {
-        bool harmless = n > victim.counting[ops[_i]];
-
-        ck_assert_int_eq(delete_with_failure(&victim, ops[_i], n), harmless);
-    }
-    ck_assert(delete_with_failure(&victim, ops[_i], n));
-    victim_clear(&victim);
-}
-END_TEST
-
 static Suite *delete_damage_suite(void)
 {
     Suite *suite = suite_create("qcow2-delete-damage");
@@ -318,7 +219,6 @@ static Suite *delete_damage_suite(void)
     tcase_add_test(tcase, refcount_below_zero);
     tcase_add_loop_test(tcase, data_that_is_metadata, 0, 6);
     tcase_add_loop_test(tcase, data_that_is_the_active_disks, 0, 2);
-    tcase_add_loop_test(tcase, operation_fails, 0, 4);
     suite_add_tcase(suite, tcase);
     return suite;
 }
