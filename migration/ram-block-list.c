@@ -52,15 +52,17 @@ StepResult ram_block_list_begin(MigrationReader *reader,
  * add it for some blocks. If it is not there, then behind the address, if any,
  * come the length of the next name, which is not 0, or the EOS record.
  */
-static bool block_states_page_size(const RamState *ram, StreamCursor *cursor,
-                                   bool last, bool *states)
+static bool block_states_page_size(const MigrationReader *reader,
+                                   StreamCursor *cursor, bool last,
+                                   bool *states)
 {
+    const RamState *ram = &reader->ram;
     size_t address_bytes = ram->ignore_shared ? sizeof(uint64_t) : 0;
     uint64_t page_size;
     const uint8_t *next;
 
     *states = false;
-    if (!ram->postcopy_advised || ram->mapped) {
+    if (!ram->postcopy_advised || reader->info.mapped_ram) {
         return true;
     }
     if (!stream_cursor_has(cursor, address_bytes + sizeof(uint64_t))) {
@@ -218,15 +220,15 @@ static StepResult ram_block_list_step(MigrationReader *reader,
     if (result != STEP_DONE) {
         return result;
     }
-    if (!block_states_page_size(ram, cursor, bytes == ram->bytes_to_list,
+    if (!block_states_page_size(reader, cursor, bytes == ram->bytes_to_list,
                                 &states_page_size) ||
         (states_page_size && !stream_cursor_take(cursor, sizeof(uint64_t))) ||
         (ram->ignore_shared && !stream_cursor_take(cursor, sizeof(uint64_t))) ||
-        (ram->mapped && !mapped_block_take(cursor, &mapped))) {
+        (reader->info.mapped_ram && !mapped_block_take(cursor, &mapped))) {
         return STEP_MORE;
     }
     block_add(reader, name, bytes);
-    if (ram->mapped) {
+    if (reader->info.mapped_ram) {
         return mapped_block_begin(reader, cursor, &mapped, bytes);
     }
     block_list_next(reader);

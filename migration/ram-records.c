@@ -165,7 +165,7 @@ StepResult ram_record_take(const MigrationReader *reader, StreamCursor *cursor,
     if (!stream_cursor_be64(cursor, &word)) {
         return STEP_MORE;
     }
-    result = ram_word_check(word, page_size, reader->ram.mapped,
+    result = ram_word_check(word, page_size, reader->info.mapped_ram,
                             reader_item_offset(reader, cursor), errp);
     if (result != STEP_DONE) {
         return result;
@@ -352,7 +352,7 @@ StepResult ram_records_step(MigrationReader *reader, StreamCursor *cursor)
     }
     do {
         if (reader->info.page_size != 0 && reader->ram.block != NULL &&
-            !reader->ram.mapped) {
+            !reader->info.mapped_ram) {
             ram_pass_run(reader, cursor);
             stream_cursor_begin_item(cursor);
         }

@@ -100,7 +100,6 @@ typedef struct RamState {
 
     /* What the configuration and the commands said about the block list. */
     bool ignore_shared;     /* entries carry an address */
-    bool mapped;            /* entries carry a bitmap and all pages */
     bool postcopy_advised;  /* entries may carry a page size */
     uint64_t bytes_to_list; /* of blocks that are not listed yet */
     GHashTable *by_name;    /* name -> MigrationBlock of info.blocks */

@@ -84,7 +84,6 @@ static StepResult configuration_capability_step(MigrationReader *reader,
     if (stream_name_is(name, "x-ignore-shared")) {
         reader->ram.ignore_shared = true;
     } else if (stream_name_is(name, "mapped-ram")) {
-        reader->ram.mapped = true;
         reader->info.mapped_ram = true;
     } else {
         return configuration_failed(reader, cursor, SNAP_ERROR_UNSUPPORTED,
