@@ -33,21 +33,12 @@ bool qcow2_check_new_name(const Qcow2Image *image, const char *name,
                           const Qcow2Snapshot *old, GError **errp);
 
 /*
- * Add a disk-only snapshot called @name of @image's present disk content;
- * @stamp says nothing of VM state. @old, if not NULL, is one of @image's and
- * disappears in the same moment, with VM state in the active L1, which may be
- * its own. Afterwards @image is what it was: who wants
- * to see the change opens it anew. Yields. On failure the file is as it was,
- * unless the text says otherwise. Fills @errp.
- */
-bool coroutine_fn qcow2_snapshot_create(Qcow2Image *image, const char *name,
-                                        const Qcow2Snapshot *old,
-                                        const Qcow2SnapshotStamp *stamp,
-                                        GError **errp);
-
-/*
- * The same as `qemu-img snapshot -c' makes one: with any @name of up to
- * QCOW2_MAX_NAME_BYTES, also one that is taken, and an instruction count of 0.
+ * Add a disk-only snapshot of @image's present disk content as `qemu-img
+ * snapshot -c' makes one: with any @name of up to QCOW2_MAX_NAME_BYTES, also one
+ * that is taken, and an instruction count of 0. @stamp says nothing of VM state.
+ * Afterwards @image is what it was: who wants to see the change opens it anew.
+ * Yields. On failure the file is as it was, unless the text says otherwise.
+ * Fills @errp.
  */
 bool coroutine_fn qcow2_snapshot_create_like_qemu_img(
     Qcow2Image *image, const char *name, const Qcow2SnapshotStamp *stamp,

@@ -45,8 +45,8 @@ typedef struct Qcow2SnapshotWriter Qcow2SnapshotWriter;
 
 /*
  * Begin a snapshot called @name of @image's present disk content. @old, if not
- * NULL, disappears in the moment in which it appears, as by
- * qcow2_snapshot_create(). Everything that can be refused is refused here; the
+ * NULL, is one of @image's and disappears in the moment in which it appears,
+ * with VM state in the active L1, which may be its own. Everything that can be refused is refused here; the
  * disk part is shared with the new snapshot as far as that can be prepared in
  * fresh clusters. Until _commit() nothing that the image refers to is changed.
  * Yields. Returns NULL and fills @errp.

@@ -203,35 +203,16 @@ void coroutine_fn qcow2_new_snapshot_end(Qcow2NewSnapshot *snapshot)
     g_free(snapshot->name);
 }
 
-/* The rest of making one without VM state; frees *@snapshot. Yields. */
-static bool coroutine_fn create(Qcow2NewSnapshot *snapshot, Qcow2Image *image,
-                                const char *name, const Qcow2Snapshot *old,
-                                const Qcow2SnapshotStamp *stamp, GError **errp)
-{
-    bool created;
-
-    g_assert(stamp->vm_state_size == 0);
-    created = qcow2_new_snapshot_begin(snapshot, image, name, old, errp) &&
-              qcow2_new_snapshot_commit(snapshot, stamp, 0, 0, errp);
-    qcow2_new_snapshot_end(snapshot);
-    return created;
-}
-
-bool coroutine_fn qcow2_snapshot_create(Qcow2Image *image, const char *name,
-                                        const Qcow2Snapshot *old,
-                                        const Qcow2SnapshotStamp *stamp,
-                                        GError **errp)
-{
-    Qcow2NewSnapshot snapshot = { 0 };
-
-    return create(&snapshot, image, name, old, stamp, errp);
-}
-
 bool coroutine_fn qcow2_snapshot_create_like_qemu_img(
     Qcow2Image *image, const char *name, const Qcow2SnapshotStamp *stamp,
     GError **errp)
 {
     Qcow2NewSnapshot snapshot = { .like_qemu_img = true };
+    bool created;
 
-    return create(&snapshot, image, name, NULL, stamp, errp);
+    g_assert(stamp->vm_state_size == 0);
+    created = qcow2_new_snapshot_begin(&snapshot, image, name, NULL, errp) &&
+              qcow2_new_snapshot_commit(&snapshot, stamp, 0, 0, errp);
+    qcow2_new_snapshot_end(&snapshot);
+    return created;
 }

@@ -121,7 +121,8 @@ static bool coroutine_fn save(Qcow2Image *image, const Qcow2Snapshot *old,
     Qcow2SnapshotWriter *writer =
         qcow2_snapshot_writer_begin(image, "fuzz-save", old, errp);
     bool done = writer && qcow2_snapshot_writer_reserve(writer, bytes, errp) &&
-                qcow2_snapshot_writer_pwrite(writer, 0, buffer, padded, errp) &&
+                (padded == 0 || qcow2_snapshot_writer_pwrite(writer, 0, buffer,
+                                                             padded, errp)) &&
                 qcow2_snapshot_writer_commit(writer, &stamp, errp);
 
     qcow2_snapshot_writer_end(writer);
@@ -133,8 +134,6 @@ static bool coroutine_fn change_snapshot(VerbRun *run, Qcow2Image *image,
                                          const Qcow2Snapshot *snapshot,
                                          GError **errp)
 {
-    Qcow2SnapshotStamp stamp = { .date_sec = 1 };
-
     switch (run->what % 4) {
     case 0:
         return qcow2_snapshot_delete(image, snapshot, errp);
@@ -144,8 +143,7 @@ static bool coroutine_fn change_snapshot(VerbRun *run, Qcow2Image *image,
         return qcow2_snapshot_rename(image, snapshot, "fuzz-renamed", errp);
     default:
         return run->operand % 2 ? save(image, snapshot, run->operand, errp)
-                                : qcow2_snapshot_create(image, "fuzz-replaced",
-                                                        snapshot, &stamp, errp);
+                                : save(image, snapshot, 0, errp);
     }
 }
 
@@ -156,7 +154,7 @@ static bool coroutine_fn change_image(VerbRun *run, Qcow2Image *image,
 
     switch (run->what % 4) {
     case 0:
-        return qcow2_snapshot_create(image, "fuzz-create", NULL, &stamp, errp);
+        return save(image, NULL, 0, errp);
     case 1:
         return save(image, NULL, run->operand + 1, errp);
     case 2:
