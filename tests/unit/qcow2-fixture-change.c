@@ -24,16 +24,11 @@ static bool coroutine_fn change_snapshot(ChangeRun *run, Qcow2Image *image,
                                          const Qcow2Snapshot *snapshot)
 {
     const Qcow2FixtureChange *change = run->change;
-    Qcow2SnapshotStamp stamp = {
-        .date_sec = 1000 + change->seed,
-        .date_nsec = 5,
-        .vm_clock_nsec = 7 * change->seed,
-    };
 
     switch (change->verb) {
     case QCOW2_FIXTURE_REPLACE:
-        return qcow2_snapshot_create(image, change->name, snapshot, &stamp,
-                                     run->errp);
+        return qcow2_fixture_add_snapshot(image, change->name, snapshot,
+                                          change->seed, run->errp);
     case QCOW2_FIXTURE_APPLY:
         return qcow2_snapshot_apply(image, snapshot, run->errp);
     case QCOW2_FIXTURE_RENAME:

@@ -184,18 +184,31 @@ typedef struct ChangeRun {
     GError **errp;
 } ChangeRun;
 
+bool coroutine_fn qcow2_fixture_add_snapshot(Qcow2Image *image,
+                                             const char *name,
+                                             const Qcow2Snapshot *old,
+                                             uint64_t seed, GError **errp)
+{
+    Qcow2SnapshotStamp stamp = {
+        .date_sec = 1000 + seed,
+        .date_nsec = 5,
+        .vm_clock_nsec = 7 * seed,
+    };
+    Qcow2SnapshotWriter *writer =
+        qcow2_snapshot_writer_begin(image, name, old, errp);
+    bool added = writer && qcow2_snapshot_writer_commit(writer, &stamp, errp);
+
+    qcow2_snapshot_writer_end(writer);
+    return added;
+}
+
 static void coroutine_fn create_entry(void *opaque)
 {
     ChangeRun *run = opaque;
     g_autoptr(Qcow2Image) image = qcow2_open(run->file, run->errp);
-    Qcow2SnapshotStamp stamp = {
-        .date_sec = 1000 + run->seed,
-        .date_nsec = 5,
-        .vm_clock_nsec = 7 * run->seed,
-    };
 
-    run->changed = image && qcow2_snapshot_create(image, run->name, NULL,
-                                                  &stamp, run->errp);
+    run->changed = image && qcow2_fixture_add_snapshot(image, run->name, NULL,
+                                                       run->seed, run->errp);
 }
 
 static void coroutine_fn delete_entry(void *opaque)

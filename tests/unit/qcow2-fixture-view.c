@@ -258,6 +258,14 @@ char *qcow2_fixture_expected(const Qcow2FixtureSave *save, unsigned id,
         disk_digest, 1000 + save->seed, 5u, 7 * save->seed);
 }
 
+char *qcow2_fixture_describe_sound(BlockFile *file)
+{
+    g_autoptr(GByteArray) image = qcow2_fixture_content(file);
+
+    qcow2_fixture_assert_sound(image);
+    return qcow2_fixture_describe(image);
+}
+
 char *qcow2_fixture_without(const char *text, const char *name)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);

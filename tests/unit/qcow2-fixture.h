@@ -156,6 +156,9 @@ int qcow2_fixture_qemu_img_apply(const GByteArray *image, const char *snapshot);
  */
 char *qcow2_fixture_describe(const GByteArray *image);
 
+/* The same of a memory file, which must be sound. */
+char *qcow2_fixture_describe_sound(BlockFile *file);
+
 /* Such a text but for the line of the snapshot called @name. */
 char *qcow2_fixture_without(const char *text, const char *name);
 
@@ -210,6 +213,15 @@ bool qcow2_fixture_delete(BlockFile *file, const char *id_or_name,
 void qcow2_fixture_must_create(BlockFile *file, const char *name,
                                uint64_t seed);
 void qcow2_fixture_must_delete(BlockFile *file, const char *id_or_name);
+
+/*
+ * What the first of them does with @image open: a disk-only snapshot, instead
+ * of @old unless that is NULL. Yields.
+ */
+bool coroutine_fn qcow2_fixture_add_snapshot(Qcow2Image *image,
+                                             const char *name,
+                                             const Qcow2Snapshot *old,
+                                             uint64_t seed, GError **errp);
 
 /* The other verbs, and those above in another form. */
 typedef enum Qcow2FixtureVerb {

@@ -59,14 +59,6 @@ static const Qcow2FixtureOptions two_tables = {
     .l2 = { "dd", "d" },
 };
 
-static char *describe_sound(BlockFile *file)
-{
-    g_autoptr(GByteArray) image = qcow2_fixture_content(file);
-
-    qcow2_fixture_assert_sound(image);
-    return qcow2_fixture_describe(image);
-}
-
 static void assert_qemu_is_content(BlockFile *file)
 {
     g_autoptr(GByteArray) image = qcow2_fixture_content(file);
@@ -109,9 +101,9 @@ START_TEST(apply_brings_the_disk_back)
     if (shapes[_i].refcount_bits != 2) {
         qcow2_fixture_must_create(file, "empty", 2);
     }
-    second = describe_sound(file);
+    second = qcow2_fixture_describe_sound(file);
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "full", NULL);
-    first = describe_sound(file);
+    first = qcow2_fixture_describe_sound(file);
     assert_differs_in_line(first, second, 0);
     assert_qemu_is_content(file);
     qcow2_fixture_look_at_stale(file, &stale);
@@ -119,16 +111,16 @@ START_TEST(apply_brings_the_disk_back)
 
     /* Once more is nothing new. */
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "full", NULL);
-    back = describe_sound(file);
+    back = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(first, back);
     if (shapes[_i].refcount_bits != 2) {
         qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "empty", NULL);
-        forth = describe_sound(file);
+        forth = qcow2_fixture_describe_sound(file);
         ck_assert_str_eq(second, forth);
         qcow2_fixture_must_delete(file, "empty");
     }
     qcow2_fixture_must_delete(file, "full");
-    g_free(describe_sound(file));
+    g_free(qcow2_fixture_describe_sound(file));
     assert_qemu_is_content(file);
 }
 END_TEST
@@ -143,9 +135,9 @@ START_TEST(apply_shares_nothing_writable)
 
     qcow2_fixture_must_create(file, "s", 1);
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "s", NULL);
-    before = describe_sound(file);
+    before = qcow2_fixture_describe_sound(file);
     qcow2_fixture_guest_discards(&file, 0);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     assert_differs_in_line(before, after, 0);
 }
 END_TEST
@@ -169,7 +161,7 @@ START_TEST(apply_resizes)
     qcow2_fixture_poke(other, entry.at + 48, 8, sizes[_i]);
     resized = qcow2_fixture_file(other);
     qcow2_fixture_must_change(resized, QCOW2_FIXTURE_APPLY, "other", NULL);
-    g_free(describe_sound(resized));
+    g_free(qcow2_fixture_describe_sound(resized));
     after = qcow2_fixture_content(resized);
     qcow2_fixture_header(after, &header);
     ck_assert_uint_eq(header.disk_size, sizes[_i]);
@@ -197,9 +189,9 @@ START_TEST(apply_keeps_an_odd_size)
     image = qcow2_fixture_build(&options);
     file = qcow2_fixture_file(image);
     qcow2_fixture_must_create(file, "s", 1);
-    before = describe_sound(file);
+    before = qcow2_fixture_describe_sound(file);
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_APPLY, "s", NULL);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(before, after);
 }
 END_TEST
@@ -220,12 +212,12 @@ START_TEST(rename_changes_a_name)
     }
     before = qcow2_fixture_content(file);
     for (i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *old_text = describe_sound(file);
+        g_autofree char *old_text = qcow2_fixture_describe_sound(file);
         g_autofree char *new_text = NULL;
         g_autofree char *found = NULL;
 
         qcow2_fixture_must_change(file, QCOW2_FIXTURE_RENAME, "1", names[i]);
-        new_text = describe_sound(file);
+        new_text = qcow2_fixture_describe_sound(file);
         assert_differs_in_line(old_text, new_text, 1);
         found = g_strdup_printf("1 '%s' 3000 bytes ", names[i]);
         ck_assert_ptr_nonnull(strstr(new_text, found));
@@ -233,7 +225,7 @@ START_TEST(rename_changes_a_name)
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_RENAME, "1", "s1");
     {
         g_autofree char *old_text = qcow2_fixture_describe(before);
-        g_autofree char *new_text = describe_sound(file);
+        g_autofree char *new_text = qcow2_fixture_describe_sound(file);
 
         ck_assert_str_eq(old_text, new_text);
     }
@@ -321,10 +313,10 @@ START_TEST(replace_with_and_without_vm_state)
 
     qcow2_fixture_must_save(file, &save);
     qcow2_fixture_guest_discards(&file, 0);
-    with = describe_sound(file);
+    with = qcow2_fixture_describe_sound(file);
     save.replace = true;
     qcow2_fixture_must_save(file, &save);
-    again = describe_sound(file);
+    again = qcow2_fixture_describe_sound(file);
     assert_differs_in_line(with, again, 1);
     assert_qemu_is_content(file);
     qcow2_fixture_look_at_stale(file, &stale);
@@ -332,12 +324,12 @@ START_TEST(replace_with_and_without_vm_state)
 
     /* The refcounts have no room for both at once where they have 2 bits. */
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_REPLACE, "s", NULL);
-    without = describe_sound(file);
+    without = qcow2_fixture_describe_sound(file);
     ck_assert_ptr_null(strstr(without, "30001 bytes"));
     ck_assert_ptr_nonnull(strstr(without, "1 's' 0 bytes"));
     save.bytes = 200;
     qcow2_fixture_must_save(file, &save);
-    g_free(describe_sound(file));
+    g_free(qcow2_fixture_describe_sound(file));
     assert_qemu_is_content(file);
 }
 END_TEST
@@ -354,7 +346,7 @@ START_TEST(replace_one_of_several)
     qcow2_fixture_must_create(file, "c", 3);
     save.replace = true;
     qcow2_fixture_must_save(file, &save);
-    text = describe_sound(file);
+    text = qcow2_fixture_describe_sound(file);
     ck_assert_ptr_nonnull(strstr(text, "\n1 'a' "));
     ck_assert_ptr_nonnull(strstr(text, "\n3 'c' "));
     ck_assert_ptr_nonnull(strstr(text, "\n4 'b' 5000 "));
@@ -373,12 +365,12 @@ START_TEST(replace_that_is_given_up)
     g_autofree char *after = NULL;
 
     qcow2_fixture_must_save(file, &save);
-    before = describe_sound(file);
+    before = qcow2_fixture_describe_sound(file);
     save.replace = true;
     save.abandon = true;
     save.seed = 2;
     qcow2_fixture_must_save(file, &save);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(before, after);
 }
 END_TEST
@@ -397,14 +389,14 @@ START_TEST(stale_vm_state_is_freed)
     if (_i) {
         qcow2_fixture_must_create(file, "s", 1);
     }
-    before = describe_sound(file);
+    before = qcow2_fixture_describe_sound(file);
     qcow2_fixture_look_at_stale(file, &stale);
     ck_assert(stale.present);
     /* Two L2 tables, four clusters, and what the compressed one touches. */
     ck_assert_uint_ge(stale.freeable, 7 * 512);
     ck_assert_uint_le(stale.freeable, 8 * 512);
     qcow2_fixture_must_change(file, QCOW2_FIXTURE_FREE_STALE, NULL, NULL);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(before, after);
     assert_qemu_is_content(file);
     qcow2_fixture_look_at_stale(file, &stale);
@@ -498,10 +490,10 @@ START_TEST(what_is_freed_is_discarded)
 
     qcow2_fixture_must_delete(deleted, "large");
     assert_discards(deleted, true);
-    g_free(describe_sound(deleted));
+    g_free(qcow2_fixture_describe_sound(deleted));
     qcow2_fixture_must_change(replaced, QCOW2_FIXTURE_REPLACE, "large", NULL);
     assert_discards(replaced, true);
-    g_free(describe_sound(replaced));
+    g_free(qcow2_fixture_describe_sound(replaced));
     ck_assert(qcow2_fixture_change(kept, &change, NULL));
     assert_discards(kept, false);
     /* That it cannot be done is no failure. */
@@ -526,7 +518,7 @@ START_TEST(the_image_does_not_grow)
         }
         save.replace = i % 2 == 0;
         qcow2_fixture_must_save(file, &save);
-        g_free(describe_sound(file));
+        g_free(qcow2_fixture_describe_sound(file));
         memory_file_content(file, &bytes);
         if (i < 4) {
             longest = MAX(longest, bytes);

@@ -53,23 +53,15 @@ static const Qcow2FixtureOptions shapes[] = {
 
 #define SHAPES ((int)G_N_ELEMENTS(shapes))
 
-static char *describe_sound(BlockFile *file)
-{
-    g_autoptr(GByteArray) image = qcow2_fixture_content(file);
-
-    qcow2_fixture_assert_sound(image);
-    return qcow2_fixture_describe(image);
-}
-
 static void delete_and_judge(BlockFile *file, const char *name)
 {
-    g_autofree char *before = describe_sound(file);
+    g_autofree char *before = qcow2_fixture_describe_sound(file);
     g_autofree char *expected = qcow2_fixture_without(before, name);
     g_autofree char *after = NULL;
 
     ck_assert_str_ne(before, expected);
     qcow2_fixture_must_delete(file, name);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(after, expected);
 }
 
@@ -93,7 +85,7 @@ static void add(BlockFile *file, unsigned number)
 /* The disk that was built, and nothing else; the file as long as needed. */
 static void assert_no_snapshots(BlockFile *file, const GByteArray *image)
 {
-    g_autofree char *text = describe_sound(file);
+    g_autofree char *text = qcow2_fixture_describe_sound(file);
     g_autofree char *built = qcow2_fixture_describe(image);
     g_autoptr(GByteArray) content = qcow2_fixture_content(file);
     Qcow2FixtureHeader header;
@@ -118,7 +110,7 @@ START_TEST(create_shows_the_disk)
     Qcow2FixtureSave nothing = { .name = "new", .seed = 3 };
 
     qcow2_fixture_must_create(file, "new", 3);
-    text = describe_sound(file);
+    text = qcow2_fixture_describe_sound(file);
     line = qcow2_fixture_expected(&nothing, 1, shapes[_i].disk_size, digest);
     ck_assert_msg(g_str_has_suffix(text, line), "%s has no line %s", text,
                   line);

@@ -38,14 +38,6 @@ static const Qcow2FixtureOptions shapes[] = {
 
 #define SHAPES ((int)G_N_ELEMENTS(shapes))
 
-static char *describe_sound(BlockFile *file)
-{
-    g_autoptr(GByteArray) image = qcow2_fixture_content(file);
-
-    qcow2_fixture_assert_sound(image);
-    return qcow2_fixture_describe(image);
-}
-
 typedef Qcow2Change *coroutine_fn Begin(Qcow2Image *image,
                                         const Qcow2Snapshot *snapshot,
                                         GError **errp);
@@ -102,7 +94,7 @@ static void coroutine_fn change_entry(void *opaque)
     ck_assert_ptr_nonnull(change);
     ck_assert(qcow2_change_reserve(change, NULL));
     ck_assert(!qcow2_change_may_be_committed(change));
-    steps->between = describe_sound(steps->file);
+    steps->between = qcow2_fixture_describe_sound(steps->file);
     expect_vmstate(image, snapshot);
     if (steps->commits) {
         ck_assert(qcow2_change_commit(change, NULL));
@@ -136,17 +128,17 @@ START_TEST(change_in_two_steps)
         .begin = changes[_i % CHANGES].begin,
         .commits = true,
     };
-    g_autofree char *before = describe_sound(file);
+    g_autofree char *before = qcow2_fixture_describe_sound(file);
     g_autofree char *after = NULL;
     g_autofree char *expected = NULL;
 
     event_loop_run(change_entry, &steps);
     ck_assert_str_eq(steps.between, before);
     g_free(steps.between);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_ne(after, before);
     changes[_i % CHANGES].at_once(other);
-    expected = describe_sound(other);
+    expected = qcow2_fixture_describe_sound(other);
     ck_assert_str_eq(after, expected);
 }
 END_TEST
@@ -155,13 +147,13 @@ START_TEST(change_that_is_given_up)
 {
     g_autoptr(BlockFile) file = changed_disk(_i / CHANGES);
     Steps steps = { .file = file, .begin = changes[_i % CHANGES].begin };
-    g_autofree char *before = describe_sound(file);
+    g_autofree char *before = qcow2_fixture_describe_sound(file);
     g_autofree char *after = NULL;
     int64_t size = block_file_size(file);
 
     event_loop_run(change_entry, &steps);
     g_free(steps.between);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(after, before);
     ck_assert_int_eq(block_file_size(file), size);
 }
@@ -181,7 +173,7 @@ static void coroutine_fn no_vmstate_entry(void *opaque)
 
     ck_assert_ptr_nonnull(writer);
     ck_assert(qcow2_snapshot_writer_reserve(writer, 0, NULL));
-    steps->between = describe_sound(steps->file);
+    steps->between = qcow2_fixture_describe_sound(steps->file);
     ck_assert(qcow2_snapshot_writer_commit(writer, &stamp, NULL));
     qcow2_snapshot_writer_end(writer);
 }
@@ -192,16 +184,16 @@ START_TEST(writer_without_vm_state)
     g_autoptr(BlockFile) file = changed_disk(_i);
     g_autoptr(BlockFile) other = changed_disk(_i);
     Steps steps = { .file = file };
-    g_autofree char *before = describe_sound(file);
+    g_autofree char *before = qcow2_fixture_describe_sound(file);
     g_autofree char *after = NULL;
     g_autofree char *expected = NULL;
 
     event_loop_run(no_vmstate_entry, &steps);
     ck_assert_str_eq(steps.between, before);
     g_free(steps.between);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     qcow2_fixture_must_create(other, "disk", 2);
-    expected = describe_sound(other);
+    expected = qcow2_fixture_describe_sound(other);
     ck_assert_str_eq(after, expected);
 }
 END_TEST
@@ -232,12 +224,12 @@ START_TEST(full_disk_is_noticed_in_the_first_step)
 {
     g_autoptr(BlockFile) file = changed_disk(_i);
     Steps steps = { .file = file };
-    g_autofree char *before = describe_sound(file);
+    g_autofree char *before = qcow2_fixture_describe_sound(file);
     g_autofree char *after = NULL;
 
     memory_file_fail(file, MEMORY_FILE_ALLOCATE, -1, -ENOSPC);
     event_loop_run(full_entry, &steps);
-    after = describe_sound(file);
+    after = qcow2_fixture_describe_sound(file);
     ck_assert_str_eq(after, before);
 }
 END_TEST
