@@ -31,7 +31,6 @@
 #include "thread-pool.h"
 
 /* As qemu-img does; the umask takes off what the user wants off. */
-#define HOST_FILE_MODE 0644
 
 typedef struct HostFile {
     BlockFile file;
@@ -403,7 +402,6 @@ static bool host_file_cache_is_direct(HostFileCache cache)
 static bool host_file_check_options(const HostFileOptions *options,
                                     GError **errp)
 {
-    g_assert(options->writable || !options->create);
     if (options->aio == HOST_FILE_AIO_NATIVE &&
         options->cache != HOST_FILE_CACHE_AUTOMATIC &&
         !host_file_cache_is_direct(options->cache)) {
@@ -441,18 +439,14 @@ static int host_file_open_fd(const char *path, const HostFileOptions *options,
     int fd;
 
     flags |= options->writable ? O_RDWR : O_RDONLY;
-    if (options->create) {
-        flags |= O_CREAT | O_EXCL;
-    }
     if (options->cache == HOST_FILE_CACHE_DIRECTSYNC) {
         flags |= O_DSYNC;
     }
-    fd = TEMP_FAILURE_RETRY(open(path, flags, HOST_FILE_MODE));
+    fd = TEMP_FAILURE_RETRY(open(path, flags));
     if (fd < 0 && errno == EISDIR) {
         host_file_set_wrong_type(errp, S_IFDIR);
     } else if (fd < 0) {
-        snap_error_set_errno(errp, -errno, "Could not %s",
-                             options->create ? "create" : "open");
+        snap_error_set_errno(errp, -errno, "Could not open");
     }
     return fd;
 }
@@ -607,10 +601,6 @@ BlockFile *host_file_open(const char *path, const HostFileOptions *options,
     if (!host_file_setup(host, options, errp) ||
         !host_file_check_name(host, path, errp)) {
         host_file_close(&host->file);
-        if (options->create) {
-            /* Ours: it was not there before. */
-            unlink(path);
-        }
         return NULL;
     }
     return &host->file;

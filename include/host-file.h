@@ -40,7 +40,6 @@ typedef enum HostFileAio {
 
 typedef struct HostFileOptions {
     bool writable;
-    bool create; /* make the file; an error if it exists */
     HostFileCache cache;
     HostFileAio aio;
     BlockFileLock lock;
@@ -51,10 +50,9 @@ typedef struct HostFileOptions {
  * Open @path. Only regular files and block devices are taken; a FIFO or
  * terminal of that name is refused without waiting for it. Does not yield. The
  * process ignores SIGXFSZ, so that a size limit is an error.
- * Returns NULL and fills @errp: NOT_FOUND, EXISTS, LOCKED, INVALID (another
- * type of file, or native AIO without O_DIRECT asked for), UNSUPPORTED
- * (O_DIRECT asked for and not possible), IO. A file that was created is then
- * removed again.
+ * Returns NULL and fills @errp: NOT_FOUND, LOCKED, INVALID (another type of
+ * file, or native AIO without O_DIRECT asked for), UNSUPPORTED (O_DIRECT asked
+ * for and not possible), IO.
  */
 BlockFile *host_file_open(const char *path, const HostFileOptions *options,
                           GError **errp);

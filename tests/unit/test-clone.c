@@ -20,9 +20,9 @@
 
 static BlockFile *new_host_file(Scratch *scratch, const char *name)
 {
-    HostFileOptions options = { .writable = true, .create = true };
+    HostFileOptions options = { .writable = true };
     BlockFile *file =
-        host_file_open(scratch_path(scratch, name), &options, NULL);
+        host_file_open(scratch_write(scratch, name, "", 0), &options, NULL);
 
     ck_assert_ptr_nonnull(file);
     return file;

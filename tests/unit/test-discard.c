@@ -101,10 +101,9 @@ static void discard_and_judge(BlockFile *file)
 START_TEST(host_file)
 {
     Scratch *scratch = scratch_new();
-    const char *path = scratch_path(scratch, "discard");
+    const char *path = scratch_write(scratch, "discard", "", 0);
     HostFileOptions options = {
         .writable = true,
-        .create = true,
         .cache = _i ? HOST_FILE_CACHE_AUTOMATIC : HOST_FILE_CACHE_WRITEBACK,
     };
     BlockFile *file = host_file_open(path, &options, NULL);
@@ -114,7 +113,6 @@ START_TEST(host_file)
     discard_and_judge(file);
     block_file_close(file);
     options.writable = false;
-    options.create = false;
     read_only.file = host_file_open(path, &options, NULL);
     read_only.content = block_file_alloc_buffer(BYTES);
     ck_assert_ptr_nonnull(read_only.file);

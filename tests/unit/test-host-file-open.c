@@ -370,33 +370,6 @@ START_TEST(read_only)
 }
 END_TEST
 
-START_TEST(create)
-{
-    Scratch *scratch = scratch_new();
-    const char *path = scratch_path(scratch, "new");
-    HostFileOptions options = { .writable = true, .create = true };
-    struct stat status;
-    BlockFile *file;
-
-    umask(022);
-    file = host_file_open(path, &options, NULL);
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(block_file_size(file), 0);
-    ck_assert_int_eq(stat(path, &status), 0);
-    ck_assert_uint_eq(status.st_mode & 07777, 0644);
-    block_file_close(file);
-    assert_open_fails(path, &options, SNAP_ERROR_EXISTS,
-                      "Could not create: File exists");
-    /* What cannot be used is not left behind. */
-    path = scratch_path(scratch, "newer");
-    options.aio = HOST_FILE_AIO_NATIVE;
-    faults.setup_error = -ENOMEM;
-    ck_assert_ptr_null(host_file_open(path, &options, NULL));
-    ck_assert_int_ne(stat(path, &status), 0);
-    scratch_free(scratch);
-}
-END_TEST
-
 /* What is written there nobody would find again. */
 START_TEST(removed_before_it_was_locked)
 {
@@ -494,7 +467,6 @@ static Suite *host_file_open_suite(void)
     tcase_add_test(tcase, only_files_and_devices_are_opened);
     tcase_add_test(tcase, socket_is_refused);
     tcase_add_test(tcase, read_only);
-    tcase_add_test(tcase, create);
     tcase_add_test(tcase, removed_before_it_was_locked);
     tcase_add_test(tcase, a_file_without_a_name);
     tcase_add_test(tcase, descriptor_is_not_inherited_and_blocks);
