@@ -139,7 +139,7 @@ check-unit: $(UNIT_TESTS) ## unit tests alone
 check-behaviour: all ## tests of the command line and with real QEMU alone
 	@tests/run
 
-check-long: deps ## the same with many more rounds; about an hour
+check-long: deps ## the same with many more rounds; takes hours
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
 	@ROUNDS=200 $(MAKE) --no-print-directory check-unit
 	@ROUNDS=200 TEST_LIMIT=3600 tests/run

@@ -127,6 +127,7 @@ static GArray *lay_upon(GArray *lower, GArray *upper)
 {
     GArray *runs = runs_new();
     const PageRun *under = (const PageRun *)lower->data;
+    /* An empty array has no data, and nothing may be added to NULL. */
     const PageRun *under_end = lower->len ? under + lower->len : under;
     const PageRun *over = (const PageRun *)upper->data;
     const PageRun *over_end = upper->len ? over + upper->len : over;
