@@ -136,10 +136,5 @@ void snap_print_image_json(const SnapOptions *options, const SnapImage *image,
                            const Qcow2StaleVmstate *stale);
 void snap_print_check_json(const SnapOptions *options,
                            const Qcow2CheckResult *result);
-/* @pages NULL: where pages are is not known. */
-void snap_print_state(const Qcow2Snapshot *snapshot, const MigrationInfo *info,
-                      const PageMap *pages);
-void snap_print_state_json(const Qcow2Snapshot *snapshot,
-                           const MigrationInfo *info, const PageMap *pages);
 
 #endif /* SNAP_INTERNAL_H */

@@ -79,6 +79,12 @@ typedef struct MigrationInfo {
     uint64_t stream_bytes; /* length up to the end; final when COMPLETE */
 } MigrationInfo;
 
+/* A copy that needs no reader. */
+MigrationInfo *migration_info_copy(const MigrationInfo *info);
+void migration_info_free(MigrationInfo *info);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrationInfo, migration_info_free)
+
 MigrationReader *migration_reader_new(void);
 void migration_reader_free(MigrationReader *reader);
 

@@ -49,6 +49,9 @@ void page_map_add(const MigrationPages *pages, void *opaque);
  */
 bool page_map_finish(PageMap *map, uint32_t page_size);
 
+/* @bytes of the stream that came before all pages were taken out of it. */
+void page_map_take_out(PageMap *map, uint64_t bytes);
+
 /*
  * The runs of @block by page, none with a page of another one: of PageRun,
  * owned by the map. NULL: no page of it is in the stream.

@@ -317,6 +317,25 @@ bool page_map_finish(PageMap *map, uint32_t page_size)
     return !map->given_up && map->early->len == 0;
 }
 
+void page_map_take_out(PageMap *map, uint64_t bytes)
+{
+    guint i;
+    guint j;
+
+    for (i = 0; i < map->blocks->len; i++) {
+        const BlockRuns *block = map->blocks->pdata[i];
+
+        for (j = 0; block && j < block->settled->len; j++) {
+            PageRun *run = &g_array_index(block->settled, PageRun, j);
+
+            if (run->kind != MIGRATION_PAGE_FILL) {
+                g_assert(run->offset > bytes);
+                run->offset -= bytes;
+            }
+        }
+    }
+}
+
 const GArray *page_map_runs(const PageMap *map, const MigrationBlock *block)
 {
     const BlockRuns *runs = block->number < map->blocks->len

@@ -148,6 +148,10 @@ struct MigrationReader {
     OpaqueRegion *opaque; /* NULL: the steps are in charge */
 };
 
+/* info.c */
+void migration_info_init(MigrationInfo *info);
+void migration_info_clear(MigrationInfo *info);
+
 /* reader.c */
 
 /*

@@ -133,14 +133,6 @@ bool stream_name_ascii(StreamName name)
     return name.bytes > 0;
 }
 
-static void migration_block_free(gpointer opaque)
-{
-    MigrationBlock *block = opaque;
-
-    g_free(block->name);
-    g_free(block);
-}
-
 static void section_free(gpointer opaque)
 {
     Section *section = opaque;
@@ -153,7 +145,7 @@ MigrationReader *migration_reader_new(void)
 {
     MigrationReader *reader = g_new0(MigrationReader, 1);
 
-    reader->info.blocks = g_ptr_array_new_with_free_func(migration_block_free);
+    migration_info_init(&reader->info);
     reader->ram.by_name = g_hash_table_new(g_str_hash, g_str_equal);
     reader->sections = g_hash_table_new_full(g_direct_hash, g_direct_equal,
                                              NULL, section_free);
@@ -175,8 +167,7 @@ void migration_reader_free(MigrationReader *reader)
     g_ptr_array_unref(reader->devices);
     g_hash_table_unref(reader->sections);
     g_hash_table_unref(reader->ram.by_name);
-    g_ptr_array_unref(reader->info.blocks);
-    g_free(reader->info.machine);
+    migration_info_clear(&reader->info);
     g_clear_error(&reader->error);
     g_free(reader);
 }

@@ -1,0 +1,53 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What was learnt about a stream outlives the reader that learnt it.
+ */
+#include "reader-internal.h"
+
+static void block_free(void *opaque)
+{
+    MigrationBlock *block = opaque;
+
+    g_free(block->name);
+    g_free(block);
+}
+
+static void *block_copy(const void *opaque, void *unused)
+{
+    const MigrationBlock *block = opaque;
+    MigrationBlock *copy = g_memdup2(block, sizeof(*block));
+
+    copy->name = g_strdup(block->name);
+    return copy;
+}
+
+void migration_info_init(MigrationInfo *info)
+{
+    info->blocks = g_ptr_array_new_with_free_func(block_free);
+}
+
+void migration_info_clear(MigrationInfo *info)
+{
+    g_ptr_array_unref(info->blocks);
+    g_free(info->machine);
+}
+
+MigrationInfo *migration_info_copy(const MigrationInfo *info)
+{
+    MigrationInfo *copy = g_memdup2(info, sizeof(*info));
+
+    copy->machine = g_strdup(info->machine);
+    copy->blocks = g_ptr_array_copy(info->blocks, block_copy, NULL);
+    g_ptr_array_set_free_func(copy->blocks, block_free);
+    return copy;
+}
+
+void migration_info_free(MigrationInfo *info)
+{
+    if (info) {
+        migration_info_clear(info);
+        g_free(info);
+    }
+}

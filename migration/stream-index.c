@@ -1,0 +1,59 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * See stream-index.h.
+ */
+#include "stream-index.h"
+
+struct StreamIndex {
+    MigrationInfo *info;
+    PageMap *pages; /* finished; or NULL */
+};
+
+StreamIndex *stream_index_new(const MigrationReader *reader, PageMap *pages)
+{
+    StreamIndex *index = g_new0(StreamIndex, 1);
+
+    g_assert(migration_reader_phase(reader) == MIGRATION_PHASE_COMPLETE);
+    index->info = migration_info_copy(migration_reader_info(reader));
+    index->pages = pages;
+    if (index->info->mapped_ram ||
+        !page_map_finish(pages, index->info->page_size)) {
+        g_clear_pointer(&index->pages, page_map_free);
+    }
+    return index;
+}
+
+void stream_index_free(StreamIndex *index)
+{
+    if (index) {
+        migration_info_free(index->info);
+        page_map_free(index->pages);
+        g_free(index);
+    }
+}
+
+void stream_index_take_out_return_path(StreamIndex *index)
+{
+    MigrationInfo *info = index->info;
+    uint64_t bytes = info->return_bytes;
+
+    if (index->pages) {
+        page_map_take_out(index->pages, bytes);
+    }
+    info->stream_bytes -= bytes;
+    info->return_path = false;
+    info->return_offset = 0;
+    info->return_bytes = 0;
+}
+
+const MigrationInfo *stream_index_info(const StreamIndex *index)
+{
+    return index->info;
+}
+
+const PageMap *stream_index_pages(const StreamIndex *index)
+{
+    return index->pages;
+}

@@ -1,0 +1,187 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * inspect: what an image is, or what is inside one of its snapshots.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "printable.h"
+#include "size.h"
+#include "snap-json.h"
+#include "snap-state.h"
+
+/* Pages that were written again while the stream was: they are there twice. */
+static uint64_t count_repeated(const MigrationInfo *info, const PageMap *pages)
+{
+    uint64_t different = 0;
+    guint i;
+
+    for (i = 0; i < info->blocks->len; i++) {
+        PageCounts counts = page_map_count(pages, info->blocks->pdata[i]);
+
+        different += counts.data + counts.zero + counts.filled;
+    }
+    return info->data_pages + info->zero_pages - different;
+}
+
+static void print_blocks(const MigrationInfo *info, const PageMap *pages)
+{
+    guint i;
+
+    printf("%-32s %9s", "RAM blocks:", "size");
+    if (pages) {
+        printf(" %10s %10s %8s %10s", "data", "zero", "filled", "absent");
+    }
+    printf("\n");
+    for (i = 0; i < info->blocks->len; i++) {
+        const MigrationBlock *block = g_ptr_array_index(info->blocks, i);
+        g_autofree char *name = printable(block->name);
+        g_autofree char *size = size_format(block->bytes);
+
+        printf("    %-28s %9s", name, size);
+        if (pages) {
+            PageCounts counts = page_map_count(pages, block);
+
+            printf(" %10" PRIu64 " %10" PRIu64 " %8" PRIu64 " %10" PRIu64,
+                   counts.data, counts.zero, counts.filled, counts.absent);
+        }
+        printf("\n");
+    }
+}
+
+static void print_state(const SnapState *state)
+{
+    const Qcow2Snapshot *snapshot = state->snapshot;
+    const MigrationInfo *info = stream_index_info(state->index);
+    const PageMap *pages = stream_index_pages(state->index);
+    g_autofree char *id = printable(snapshot->id);
+    g_autofree char *name = printable(snapshot->name);
+    g_autofree char *size = size_format(info->stream_bytes);
+
+    printf("snapshot: %s (ID %s)\n", name, id);
+    printf("stream size: %s (%" PRIu64 " bytes)\n", size, info->stream_bytes);
+    if (info->machine) {
+        g_autofree char *machine = printable(info->machine);
+
+        printf("machine: %s\n", machine);
+    }
+    if (info->page_size) {
+        printf("page size: %u\n", info->page_size);
+    }
+    printf("data pages: %" PRIu64 "\n", info->data_pages);
+    printf("zero pages: %" PRIu64 "\n", info->zero_pages);
+    if (pages) {
+        printf("repeated pages: %" PRIu64 "\n", count_repeated(info, pages));
+    }
+    printf("device sections: %u\n", info->devices);
+    print_blocks(info, pages);
+}
+
+static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
+                       const PageMap *pages)
+{
+    guint i;
+
+    json_builder_set_member_name(json, "ram-blocks");
+    json_builder_begin_array(json);
+    for (i = 0; i < blocks->len; i++) {
+        const MigrationBlock *block = g_ptr_array_index(blocks, i);
+
+        json_builder_begin_object(json);
+        snap_json_string(json, "name", block->name);
+        snap_json_number(json, "size", block->bytes);
+        if (pages) {
+            PageCounts counts = page_map_count(pages, block);
+
+            snap_json_number(json, "data-pages", counts.data);
+            snap_json_number(json, "zero-pages", counts.zero);
+            snap_json_number(json, "filled-pages", counts.filled);
+            snap_json_number(json, "absent-pages", counts.absent);
+        }
+        json_builder_end_object(json);
+    }
+    json_builder_end_array(json);
+}
+
+static void print_state_json(const SnapState *state)
+{
+    const Qcow2Snapshot *snapshot = state->snapshot;
+    const MigrationInfo *info = stream_index_info(state->index);
+    const PageMap *pages = stream_index_pages(state->index);
+    g_autoptr(JsonBuilder) json = snap_json_begin();
+
+    json_builder_set_member_name(json, "snapshot");
+    snap_json_snapshot(json, snapshot);
+    snap_json_number(json, "stream-size", info->stream_bytes);
+    if (info->machine) {
+        snap_json_string(json, "machine", info->machine);
+    }
+    if (info->page_size) {
+        snap_json_number(json, "page-size", info->page_size);
+    }
+    snap_json_number(json, "data-pages", info->data_pages);
+    snap_json_number(json, "zero-pages", info->zero_pages);
+    if (pages) {
+        snap_json_number(json, "repeated-pages", count_repeated(info, pages));
+    }
+    snap_json_number(json, "device-sections", info->devices);
+    add_blocks(json, info->blocks, pages);
+    snap_json_print(json);
+}
+
+/* What is inside one snapshot. */
+static bool coroutine_fn inspect_state(const SnapOptions *options,
+                                       const SnapImage *image, GError **errp)
+{
+    const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
+    SnapState state = { 0 };
+
+    if (!snapshot || !snap_state_open(options, image, snapshot, &state, errp)) {
+        return false;
+    }
+    if (options->json) {
+        print_state_json(&state);
+    } else {
+        print_state(&state);
+    }
+    snap_state_close(&state);
+    return true;
+}
+
+/* An image that is damaged or not understood has none that we can speak of. */
+static void coroutine_fn inspect_image(const SnapOptions *options,
+                                       const SnapImage *image)
+{
+    Qcow2StaleVmstate stale;
+
+    if (!qcow2_look_at_stale_vmstate(image->qcow2, &stale, NULL)) {
+        stale.present = false;
+    }
+    if (options->json) {
+        snap_print_image_json(options, image, &stale);
+    } else {
+        snap_print_image(options, image, &stale);
+    }
+}
+
+bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
+                               GError **errp)
+{
+    HostFileCache cache = options->name ? HOST_FILE_CACHE_AUTOMATIC
+                                        : HOST_FILE_CACHE_WRITEBACK;
+    SnapImage image = { 0 };
+    bool inspected = true;
+
+    if (!snap_image_open(options, cache, &image, errp)) {
+        return false;
+    }
+    if (options->name) {
+        inspected = inspect_state(options, &image, errp);
+    } else {
+        inspect_image(options, &image);
+    }
+    snap_image_close(&image);
+    return inspected;
+}
