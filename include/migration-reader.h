@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <glib.h>
 
+#define MIGRATION_UUID_BYTES 16
+
 typedef struct MigrationReader MigrationReader;
 
 /* In the order in which a stream goes through them. */
@@ -60,10 +62,13 @@ typedef void MigrationPagesFunc(const MigrationPages *pages, void *opaque);
 
 /* What was learnt on the way. Owned by the reader; grows while feeding. */
 typedef struct MigrationInfo {
-    char *machine;      /* NULL: the stream has no configuration section */
-    uint32_t page_size; /* bytes; 0: not known yet */
-    bool mapped_ram;    /* pages are not records, but at places of their own */
-    bool return_path;   /* the source waits for an answer (SHUT) */
+    char *machine;           /* NULL: the stream has no configuration section */
+    uint32_t page_size;      /* bytes; 0: not known yet */
+    GPtrArray *capabilities; /* of char *: those that the source lists */
+    bool mapped_ram;         /* one of them: pages are at places of their own */
+    bool uuid_known;
+    uint8_t uuid[MIGRATION_UUID_BYTES]; /* of the machine */
+    bool return_path; /* the source waits for an answer (SHUT) */
     /*
      * Where the commands are that only such a source has use for: bytes of the
      * stream, in one piece.

@@ -23,14 +23,21 @@ static void *block_copy(const void *opaque, void *unused)
     return copy;
 }
 
+static void *name_copy(const void *name, void *unused)
+{
+    return g_strdup(name);
+}
+
 void migration_info_init(MigrationInfo *info)
 {
     info->blocks = g_ptr_array_new_with_free_func(block_free);
+    info->capabilities = g_ptr_array_new_with_free_func(g_free);
 }
 
 void migration_info_clear(MigrationInfo *info)
 {
     g_ptr_array_unref(info->blocks);
+    g_ptr_array_unref(info->capabilities);
     g_free(info->machine);
 }
 
@@ -41,6 +48,8 @@ MigrationInfo *migration_info_copy(const MigrationInfo *info)
     copy->machine = g_strdup(info->machine);
     copy->blocks = g_ptr_array_copy(info->blocks, block_copy, NULL);
     g_ptr_array_set_free_func(copy->blocks, block_free);
+    copy->capabilities = g_ptr_array_copy(info->capabilities, name_copy, NULL);
+    g_ptr_array_set_free_func(copy->capabilities, g_free);
     return copy;
 }
 

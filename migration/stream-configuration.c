@@ -14,8 +14,6 @@
 /* QEMU knows some thirty. */
 #define CONFIGURATION_MAX_CAPABILITIES 256
 
-#define CONFIGURATION_UUID_BYTES 16
-
 static StepResult configuration_subsection_step(MigrationReader *reader,
                                                 StreamCursor *cursor);
 
@@ -58,9 +56,13 @@ static StepResult configuration_page_bits(MigrationReader *reader,
 static StepResult configuration_uuid(MigrationReader *reader,
                                      StreamCursor *cursor)
 {
-    if (stream_cursor_take(cursor, CONFIGURATION_UUID_BYTES) == NULL) {
+    const uint8_t *uuid = stream_cursor_take(cursor, MIGRATION_UUID_BYTES);
+
+    if (uuid == NULL) {
         return STEP_MORE;
     }
+    memcpy(reader->info.uuid, uuid, MIGRATION_UUID_BYTES);
+    reader->info.uuid_known = true;
     configuration_next_subsection(reader);
     return STEP_DONE;
 }
@@ -89,6 +91,8 @@ static StepResult configuration_capability_step(MigrationReader *reader,
         return configuration_failed(reader, cursor, SNAP_ERROR_UNSUPPORTED,
                                     "capability", name, "is not known");
     }
+    g_ptr_array_add(reader->info.capabilities,
+                    g_strndup(name.text, name.bytes));
     reader->capabilities_left--;
     return STEP_DONE;
 }

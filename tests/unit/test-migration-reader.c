@@ -279,6 +279,7 @@ START_TEST(configuration_with_subsections)
 {
     g_autoptr(StreamBuilder) builder = stream_builder_new();
     g_autoptr(MigrationReader) reader = NULL;
+    const MigrationInfo *info;
 
     stream_builder_header(builder);
     stream_builder_configuration(builder, "virt-7.2");
@@ -289,7 +290,14 @@ START_TEST(configuration_with_subsections)
     stream_builder_fill(builder, 0x05, 16);
     finish_stream(builder);
     reader = stream_builder_expect_complete(builder);
-    ck_assert_uint_eq(migration_reader_info(reader)->page_size, 16384);
+    info = migration_reader_info(reader);
+    ck_assert_uint_eq(info->page_size, 16384);
+    ck_assert_uint_eq(info->capabilities->len, 1);
+    ck_assert_str_eq(info->capabilities->pdata[0], "x-ignore-shared");
+    ck_assert(info->uuid_known);
+    for (int i = 0; i < MIGRATION_UUID_BYTES; i++) {
+        ck_assert_uint_eq(info->uuid[i], 0x05);
+    }
 }
 END_TEST
 
@@ -302,6 +310,8 @@ START_TEST(configuration_is_optional)
     finish_stream(builder);
     reader = stream_builder_expect_complete(builder);
     ck_assert_ptr_null(migration_reader_info(reader)->machine);
+    ck_assert(!migration_reader_info(reader)->uuid_known);
+    ck_assert_uint_eq(migration_reader_info(reader)->capabilities->len, 0);
 }
 END_TEST
 
