@@ -60,7 +60,37 @@ typedef struct MigrationPages {
 /* @pages is gone when this returns. Never yields. */
 typedef void MigrationPagesFunc(const MigrationPages *pages, void *opaque);
 
-/* What was learnt on the way. Owned by the reader; grows while feeding. */
+/*
+ * A section: of a device, or an iterable one, which comes in several pieces
+ * (START, any number of PARTs, END). Offsets and lengths in bytes.
+ */
+typedef struct MigrationSection {
+    char *name; /* as in the stream: perhaps not printable */
+    uint32_t instance;
+    uint32_t version;
+    bool device; /* a FULL section: the state of a device, in one piece */
+
+    /*
+     * False for devices of a stream without footers, which end where the next
+     * header has been found, and for those whose ends cannot be told any more:
+     * of these nothing but name and instance is known, the rest is 0, and
+     * their bytes count as undelimited_bytes. True for all others.
+     */
+    bool delimited;
+    uint64_t offset; /* of the header of the first piece */
+    uint64_t bytes;  /* of all pieces with their headers and footers */
+
+    /* Of a device: what is between header and footer. */
+    uint64_t payload_offset;
+    uint64_t payload_bytes;
+} MigrationSection;
+
+/*
+ * What was learnt on the way. Owned by the reader; grows while feeding. Of a
+ * complete stream, every byte is counted once: stream_bytes is the sum of
+ * framing_bytes, description_bytes, undelimited_bytes, and the bytes of all
+ * sections.
+ */
 typedef struct MigrationInfo {
     char *machine;           /* NULL: the stream has no configuration section */
     uint32_t page_size;      /* bytes; 0: not known yet */
@@ -82,10 +112,31 @@ typedef struct MigrationInfo {
     uint64_t zero_pages;   /* RAM records of a page filled with one byte */
     unsigned devices;      /* device sections; final when COMPLETE */
     uint64_t stream_bytes; /* length up to the end; final when COMPLETE */
+
+    /*
+     * Of MigrationSection, as they begin in the stream; final when COMPLETE.
+     * Those without a length are listed once it is certain where they end.
+     */
+    GPtrArray *sections;
+    uint64_t undelimited_bytes; /* of sections that are not told apart */
+
+    /*
+     * Header, configuration, commands, end marker, and what announces the
+     * description.
+     */
+    uint64_t framing_bytes;
+
+    /* The JSON text that describes the devices. 0 and 0: there is none. */
+    uint64_t description_offset;
+    uint64_t description_bytes;
 } MigrationInfo;
 
 /* A copy that needs no reader. */
 MigrationInfo *migration_info_copy(const MigrationInfo *info);
+
+/* Of the same stream without the commands that @info has the place of. */
+void migration_info_take_out_return_path(MigrationInfo *info);
+
 void migration_info_free(MigrationInfo *info);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrationInfo, migration_info_free)

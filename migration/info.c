@@ -23,6 +23,23 @@ static void *block_copy(const void *opaque, void *unused)
     return copy;
 }
 
+static void section_free(void *opaque)
+{
+    MigrationSection *section = opaque;
+
+    g_free(section->name);
+    g_free(section);
+}
+
+static void *section_copy(const void *opaque, void *unused)
+{
+    const MigrationSection *section = opaque;
+    MigrationSection *copy = g_memdup2(section, sizeof(*section));
+
+    copy->name = g_strdup(section->name);
+    return copy;
+}
+
 static void *name_copy(const void *name, void *unused)
 {
     return g_strdup(name);
@@ -32,12 +49,14 @@ void migration_info_init(MigrationInfo *info)
 {
     info->blocks = g_ptr_array_new_with_free_func(block_free);
     info->capabilities = g_ptr_array_new_with_free_func(g_free);
+    info->sections = g_ptr_array_new_with_free_func(section_free);
 }
 
 void migration_info_clear(MigrationInfo *info)
 {
     g_ptr_array_unref(info->blocks);
     g_ptr_array_unref(info->capabilities);
+    g_ptr_array_unref(info->sections);
     g_free(info->machine);
 }
 
@@ -50,7 +69,32 @@ MigrationInfo *migration_info_copy(const MigrationInfo *info)
     g_ptr_array_set_free_func(copy->blocks, block_free);
     copy->capabilities = g_ptr_array_copy(info->capabilities, name_copy, NULL);
     g_ptr_array_set_free_func(copy->capabilities, g_free);
+    copy->sections = g_ptr_array_copy(info->sections, section_copy, NULL);
+    g_ptr_array_set_free_func(copy->sections, section_free);
     return copy;
+}
+
+void migration_info_take_out_return_path(MigrationInfo *info)
+{
+    uint64_t bytes = info->return_bytes;
+
+    for (guint i = 0; i < info->sections->len; i++) {
+        MigrationSection *section = info->sections->pdata[i];
+
+        /* Devices may come before these commands. */
+        if (section->offset > info->return_offset) {
+            section->offset -= bytes;
+            section->payload_offset -= section->device ? bytes : 0;
+        }
+    }
+    if (info->description_bytes > 0) {
+        info->description_offset -= bytes;
+    }
+    info->framing_bytes -= bytes;
+    info->stream_bytes -= bytes;
+    info->return_path = false;
+    info->return_offset = 0;
+    info->return_bytes = 0;
 }
 
 void migration_info_free(MigrationInfo *info)

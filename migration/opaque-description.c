@@ -47,12 +47,20 @@ static size_t header_find(const uint8_t *data, size_t bytes, size_t from,
     return 0;
 }
 
+/* Bytes of the header of @device */
+static size_t header_bytes(const StreamDevice *device)
+{
+    return 1 + sizeof(uint32_t) + 1 + strlen(device->name) + sizeof(uint32_t) +
+           VERSION_BYTES;
+}
+
 /*
  * Do the headers of all @devices stand in the region before @end, in that
- * order, the first one where the region begins?
+ * order, the first one where the region begins? Appends the offsets of their
+ * payloads to @payloads.
  */
 static bool headers_in_order(MigrationReader *reader, const GPtrArray *devices,
-                             uint64_t end)
+                             uint64_t end, GArray *payloads)
 {
     const OpaqueRegion *region = reader->opaque;
     const uint8_t *data = region->bytes->data;
@@ -61,49 +69,129 @@ static bool headers_in_order(MigrationReader *reader, const GPtrArray *devices,
 
     for (guint i = 0; i < devices->len; i++) {
         const StreamDevice *device = g_ptr_array_index(devices, i);
-        size_t header = behind;
+        uint64_t payload;
 
-        behind = header_find(data, bytes, header, device);
-        if (behind == 0 ||
-            (i == 0 && behind != 1 + sizeof(uint32_t) + 1 +
-                                     strlen(device->name) + sizeof(uint32_t) +
-                                     VERSION_BYTES)) {
+        behind = header_find(data, bytes, behind, device);
+        if (behind == 0 || (i == 0 && behind != header_bytes(device))) {
             return false;
         }
+        payload = region->base + behind;
+        g_array_append_val(payloads, payload);
         if (strcmp(device->name, "timer") == 0) {
-            region_note_clock(reader, region->base + behind,
+            region_note_clock(reader, payload,
                               load_be32(data + behind - VERSION_BYTES));
         }
     }
     return devices->len > 0;
 }
 
-/* The sections are not delimited; the devices as described are what counts. */
+/* What stands in front of the description has been understood. */
+static void complete_with_description(MigrationReader *reader)
+{
+    const DescriptionFinder *finder = &reader->opaque->finder;
+    MigrationInfo *info = &reader->info;
+
+    info->description_offset = finder->text;
+    info->description_bytes = finder->end - finder->text;
+    info->framing_bytes += finder->text - finder->start - STREAM_EOF_BYTES;
+    reader_complete(reader, finder->end);
+}
+
+/* List what is known of a device whose end is not. */
+static MigrationSection *list_described(MigrationReader *reader,
+                                        const StreamDevice *device,
+                                        uint64_t offset)
+{
+    StreamName name = { device->name, strlen(device->name) };
+    MigrationSection *listed =
+        section_list_add(reader, name, device->instance, 0, offset);
+
+    if (listed != NULL) {
+        listed->device = true;
+        listed->delimited = false;
+    }
+    return listed;
+}
+
+/*
+ * The sections are not delimited; the devices as described are what counts.
+ * Some may have come before the region: these are listed.
+ */
 static void complete_as_described(MigrationReader *reader,
                                   const GPtrArray *devices)
 {
+    const OpaqueRegion *region = reader->opaque;
+    MigrationInfo *info = &reader->info;
+    guint before = 0;
+
+    for (guint i = 0; i < info->sections->len; i++) {
+        const MigrationSection *listed = info->sections->pdata[i];
+
+        before += listed->device;
+    }
+    for (guint i = before; i < devices->len; i++) {
+        list_described(reader, devices->pdata[i], 0);
+    }
+    info->undelimited_bytes = region->finder.start - region->opened;
+    info->devices = devices->len;
+    complete_with_description(reader);
+}
+
+/* The same, but the headers of all of them have been found. */
+static void complete_by_headers(MigrationReader *reader,
+                                const GPtrArray *devices,
+                                const GArray *payloads)
+{
+    const OpaqueRegion *region = reader->opaque;
+
+    for (guint i = 0; i < devices->len; i++) {
+        const StreamDevice *device = devices->pdata[i];
+        uint64_t end = region->finder.start;
+        uint64_t payload = g_array_index(payloads, uint64_t, i);
+        uint64_t header = payload - header_bytes(device);
+        MigrationSection *listed = list_described(reader, device, header);
+
+        if (listed == NULL) {
+            return;
+        }
+        listed->version = load_be32(region->bytes->data +
+                                    (payload - VERSION_BYTES - region->base));
+        if (i + 1 < devices->len) {
+            end = g_array_index(payloads, uint64_t, i + 1) -
+                  header_bytes(devices->pdata[i + 1]);
+        }
+        section_list_device(listed, payload, end);
+        section_list_piece(listed, header, end);
+    }
     reader->info.devices = devices->len;
-    reader_complete(reader, reader->opaque->finder.end);
+    complete_with_description(reader);
 }
 
 static bool resolve_without_footers(MigrationReader *reader,
                                     const GPtrArray *devices)
 {
     const OpaqueRegion *region = reader->opaque;
+    g_autoptr(GArray) payloads = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     uint64_t start = region->finder.start;
 
     if (region->live_end) {
         /* The end marker comes right behind the RAM: there are no devices. */
         if (region->chain->next == start) {
-            reader_complete(reader, region->finder.end);
+            complete_with_description(reader);
         }
         return region->chain->next == start;
     }
-    if (devices == NULL || reader->phase != MIGRATION_PHASE_DEVICES ||
-        !(region->trimmed || headers_in_order(reader, devices, start))) {
+    if (devices == NULL || reader->phase != MIGRATION_PHASE_DEVICES) {
         return false;
     }
-    complete_as_described(reader, devices);
+    if (region->trimmed) {
+        complete_as_described(reader, devices);
+        return true;
+    }
+    if (!headers_in_order(reader, devices, start, payloads)) {
+        return false;
+    }
+    complete_by_headers(reader, devices, payloads);
     return true;
 }
 
@@ -129,7 +217,8 @@ static bool resolve_by_footers(MigrationReader *reader,
         return true;
     case CHAIN_END:
         region_note_sections(reader, chain);
-        reader_complete(reader, region->finder.end);
+        region_list_sections(reader, chain);
+        complete_with_description(reader);
         return true;
     case CHAIN_GIVEN_UP:
         stream_error(&reader->error, SNAP_ERROR_STREAM, region->base,

@@ -17,6 +17,8 @@ struct OpaqueRegion {
     SectionChain *chain; /* live */
     uint64_t start;      /* where it began, or where it was settled */
     bool within;         /* there it is inside a section, not at a header */
+    uint64_t opened;     /* offset of the first header */
+    GArray *settled;     /* of ChainSection: they come before the chain */
     guint clocked;       /* sections of the chain searched for the clock */
 
     bool live_end;  /* the chain is at what may be the end marker */
@@ -43,6 +45,12 @@ void region_close(MigrationReader *reader, const SectionChain *chain);
 
 /* The sections of @chain are certain: let the reader take note of them. */
 void region_note_sections(MigrationReader *reader, const SectionChain *chain);
+
+/*
+ * They are all there is before chain->next, with those that had been settled:
+ * list them. The stream may have failed then.
+ */
+void region_list_sections(MigrationReader *reader, const SectionChain *chain);
 
 /* Read the clock out of a `timer' section with this payload, if it is kept. */
 void region_note_clock(MigrationReader *reader, uint64_t payload,

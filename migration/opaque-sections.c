@@ -76,6 +76,7 @@ void opaque_region_free(OpaqueRegion *region)
     }
     g_byte_array_unref(region->bytes);
     section_chain_free(region->chain);
+    g_array_unref(region->settled);
     g_free(region);
 }
 
@@ -86,6 +87,8 @@ static StepResult region_open(MigrationReader *reader, StreamCursor *cursor,
     OpaqueRegion *region = g_new0(OpaqueRegion, 1);
 
     region->bytes = g_byte_array_new();
+    region->settled = chain_sections_new();
+    region->opened = within ? reader->section_offset : offset;
     region->base = region->start = region->finder.next = offset;
     region->chain = chain;
     region->within = within;
@@ -122,6 +125,7 @@ StepResult opaque_begin_payload(MigrationReader *reader, StreamCursor *cursor)
     ChainSection section = {
         .type = reader->section_type,
         .id = reader->section->id,
+        .header = reader->section_offset,
         .payload = offset,
         .scan = offset,
         .noted = true,
@@ -201,6 +205,7 @@ void region_close(MigrationReader *reader, const SectionChain *chain)
     size_t taken = chain->next - region->base;
 
     region_note_sections(reader, chain);
+    region_list_sections(reader, chain);
     reader->footers = FOOTERS_ON;
     reader_unread(reader, region->bytes->data + taken,
                   region->bytes->len - taken);
@@ -375,9 +380,11 @@ static bool region_make_room(MigrationReader *reader, uint64_t end)
         live_end_reject(region);
     }
     region_note_sections(reader, region->chain);
-    section_chain_settle(region->chain);
+    section_chain_settle(region->chain, region->settled);
     last = section_chain_last(region->chain);
-    g_assert(last != NULL);
+    if (!section_list_has_room(reader, region->settled->len, last->header)) {
+        return false;
+    }
     region->start = last->scan;
     region->within = true;
     region->clocked = 0;
@@ -452,7 +459,8 @@ bool opaque_region_finish(MigrationReader *reader)
 
     if (live_end_accepted(region)) {
         region_note_sections(reader, region->chain);
-        reader_complete(reader, region->chain->next + 1);
+        region_list_sections(reader, region->chain);
+        reader_complete(reader, region->chain->next + STREAM_EOF_BYTES);
         return false;
     }
     if (reader->footers == FOOTERS_OFF && !region->live_end) {

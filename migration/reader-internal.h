@@ -29,6 +29,8 @@ enum StreamType {
     STREAM_SECTION_FOOTER = 0x7e,
 };
 
+#define STREAM_EOF_BYTES 1
+
 /* The type byte of a footer and the section id. */
 #define STREAM_FOOTER_BYTES 5
 
@@ -77,6 +79,7 @@ typedef struct Section {
     uint32_t id;
     char *name;
     const SectionFormat *format; /* NULL: opaque */
+    MigrationSection *listed;    /* in info.sections; NULL: not yet */
 } Section;
 
 /* The header of a START, PART, END or FULL; name and on: START and FULL only */
@@ -137,9 +140,10 @@ struct MigrationReader {
     uint64_t skip;     /* payload to pass over before @step */
 
     GHashTable *sections; /* id -> Section */
-    const Section *section;
+    Section *section;
     uint8_t section_type;
-    unsigned section_items; /* items of @section parsed; formats count here */
+    uint64_t section_offset; /* of the header of its current piece */
+    unsigned section_items;  /* items of @section parsed; formats count here */
     FooterUse footers;
     uint32_t capabilities_left;
 
@@ -175,7 +179,10 @@ StepResult reader_skip(MigrationReader *reader, const StreamCursor *cursor,
 /* Take back @bytes: they are to be parsed again, before all other input. */
 void reader_unread(MigrationReader *reader, const uint8_t *data, size_t bytes);
 
-/* The stream is complete and was @stream_bytes long. */
+/*
+ * The stream was @stream_bytes long, end marker included. It is complete, but
+ * for errors before.
+ */
 void reader_complete(MigrationReader *reader, uint64_t stream_bytes);
 
 /* @bytes of @text, unprintable ones as \xNN, for messages. Caller frees. */
@@ -207,6 +214,29 @@ bool section_register(MigrationReader *reader, uint32_t id, StreamName name,
 
 /* "section 'x' (id 1)", for messages. Caller frees. */
 char *section_describe(const char *name, uint32_t id);
+
+/*
+ * section-list.c: can so many more @sections be listed? If not, the stream has
+ * failed, with what begins at @offset.
+ */
+bool section_list_has_room(MigrationReader *reader, unsigned sections,
+                           uint64_t offset);
+
+/*
+ * List a section that begins with the header at @offset. Returns NULL when the
+ * stream has failed, as there are too many.
+ */
+MigrationSection *section_list_add(MigrationReader *reader, StreamName name,
+                                   uint32_t instance, uint32_t version,
+                                   uint64_t offset);
+
+/* Another piece of a listed section, from its header up to @end. */
+void section_list_piece(MigrationSection *listed, uint64_t header,
+                        uint64_t end);
+
+/* @listed is a device with this payload, up to the footer or to @end. */
+void section_list_device(MigrationSection *listed, uint64_t payload,
+                         uint64_t end);
 
 /* stream-configuration.c; ends in stream_top_level_step */
 StepFunc stream_configuration_step;

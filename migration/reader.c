@@ -85,6 +85,9 @@ StepResult reader_skip(MigrationReader *reader, const StreamCursor *cursor,
 
 void reader_complete(MigrationReader *reader, uint64_t stream_bytes)
 {
+    if (reader->error != NULL) {
+        return;
+    }
     if (!reader->ram.started) {
         stream_error(&reader->error, SNAP_ERROR_STREAM, stream_bytes,
                      "the stream ends without a section 'ram'");
@@ -92,6 +95,7 @@ void reader_complete(MigrationReader *reader, uint64_t stream_bytes)
     }
     reader->phase = MIGRATION_PHASE_COMPLETE;
     reader->info.stream_bytes = stream_bytes;
+    reader->info.framing_bytes += STREAM_EOF_BYTES;
 }
 
 char *stream_escape(const char *text, size_t bytes)

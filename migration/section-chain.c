@@ -30,13 +30,20 @@ static void chain_section_clear(gpointer opaque)
     g_free(section->name);
 }
 
+GArray *chain_sections_new(void)
+{
+    GArray *sections = g_array_new(FALSE, TRUE, sizeof(ChainSection));
+
+    g_array_set_clear_func(sections, chain_section_clear);
+    return sections;
+}
+
 SectionChain *section_chain_new(const MigrationReader *reader, uint64_t offset)
 {
     SectionChain *chain = g_new0(SectionChain, 1);
 
     chain->reader = reader;
-    chain->sections = g_array_new(FALSE, TRUE, sizeof(ChainSection));
-    g_array_set_clear_func(chain->sections, chain_section_clear);
+    chain->sections = chain_sections_new();
     chain->at_next = true;
     chain->next = offset;
     return chain;
@@ -97,10 +104,17 @@ void section_chain_reject(SectionChain *chain)
     chain->at_next = false;
 }
 
-void section_chain_settle(SectionChain *chain)
+void section_chain_settle(SectionChain *chain, GArray *settled)
 {
-    if (chain->sections->len > 1) {
-        g_array_remove_range(chain->sections, 0, chain->sections->len - 1);
+    guint count = chain->sections->len - 1;
+
+    g_assert(chain->sections->len > 0);
+    if (count > 0) {
+        g_array_append_vals(settled, chain->sections->data, count);
+        for (guint i = 0; i < count; i++) {
+            g_array_index(chain->sections, ChainSection, i).name = NULL;
+        }
+        g_array_remove_range(chain->sections, 0, count);
     }
     chain->devices = 0;
 }
@@ -160,6 +174,7 @@ static void chain_push(SectionChain *chain, const SectionHeader *header,
                     : g_strndup(header->name.text, header->name.bytes),
         .instance = header->instance,
         .version = header->version,
+        .header = chain->next,
         .payload = payload,
         .scan = payload,
     };

@@ -19,6 +19,7 @@ typedef struct ChainSection {
     char *name; /* PART, END: as registered */
     uint32_t instance;
     uint32_t version;
+    uint64_t header;  /* stream offset */
     uint64_t payload; /* stream offset */
     uint64_t scan;    /* no end before this offset is left to be tried */
     bool noted;       /* the reader knows of it already */
@@ -75,8 +76,14 @@ ChainResult section_chain_run(SectionChain *chain, const StreamSpan *span);
 /* What was found at chain->next is wrong: another end is to be searched. */
 void section_chain_reject(SectionChain *chain);
 
-/* Forget all sections but the last, and with them all other ways. */
-void section_chain_settle(SectionChain *chain);
+/* An array of ChainSection, which it owns. */
+GArray *chain_sections_new(void);
+
+/*
+ * Move all sections but the last to the end of @settled, and forget all other
+ * ways.
+ */
+void section_chain_settle(SectionChain *chain, GArray *settled);
 
 ChainSection *section_chain_last(const SectionChain *chain);
 

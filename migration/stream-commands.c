@@ -119,6 +119,7 @@ StepResult stream_command_step(MigrationReader *reader, StreamCursor *cursor)
     if (payload == NULL) {
         return STEP_MORE;
     }
+    reader->info.framing_bytes += COMMAND_HEADER_BYTES + bytes;
     if (command == COMMAND_OPEN_RETURN_PATH) {
         reader->info.return_path = true;
         note_return_command(&reader->info, offset, bytes);

@@ -134,6 +134,7 @@ static StepResult configuration_subsection_step(MigrationReader *reader,
         return STEP_MORE;
     }
     if (type != STREAM_SUBSECTION) {
+        reader->info.framing_bytes = reader_item_offset(reader, cursor);
         stream_next_top_level(reader);
         return STEP_DONE;
     }

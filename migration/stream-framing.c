@@ -29,6 +29,7 @@ static StepResult stream_after_header_step(MigrationReader *reader,
     if (!stream_cursor_peek(cursor, &type)) {
         return STEP_MORE;
     }
+    reader->info.framing_bytes = reader_item_offset(reader, cursor);
     if (type == STREAM_CONFIGURATION) {
         reader_next(reader, stream_configuration_step, "in the configuration");
     } else {
@@ -98,7 +99,7 @@ bool section_register(MigrationReader *reader, uint32_t id, StreamName name,
         g_hash_table_size(reader->sections) == STREAM_MAX_SECTIONS) {
         return false;
     }
-    section = g_new(Section, 1);
+    section = g_new0(Section, 1);
     section->id = id;
     section->name = g_strndup(name.text, name.bytes);
     section->format = format;
@@ -139,6 +140,8 @@ static StepResult section_footer_step(MigrationReader *reader,
                             id);
     }
 out:
+    section_list_piece(reader->section->listed, reader->section_offset,
+                       reader->position + cursor->pos);
     reader->section = NULL;
     stream_next_top_level(reader);
     return STEP_DONE;
@@ -149,11 +152,12 @@ void section_end_payload(MigrationReader *reader)
     reader_next(reader, section_footer_step, "in a section footer");
 }
 
-static StepResult section_begin(MigrationReader *reader, const Section *section,
-                                uint8_t type)
+static StepResult section_begin(MigrationReader *reader, Section *section,
+                                uint8_t type, uint64_t offset)
 {
     reader->section = section;
     reader->section_type = type;
+    reader->section_offset = offset;
     reader->section_items = 0;
     reader_next(reader, section->format->step, "in a section");
     return STEP_DONE;
@@ -166,6 +170,7 @@ static StepResult section_start_step(MigrationReader *reader,
     const SectionFormat *format;
     SectionHeader header = { 0 };
     g_autofree char *name = NULL;
+    Section *section;
 
     if (!section_header_take(cursor, &header)) {
         return STEP_MORE;
@@ -184,10 +189,14 @@ static StepResult section_start_step(MigrationReader *reader,
                             "the id %u of section '%s' is taken", header.id,
                             name);
     }
-    return section_begin(
-        reader,
-        g_hash_table_lookup(reader->sections, GUINT_TO_POINTER(header.id)),
-        header.type);
+    section =
+        g_hash_table_lookup(reader->sections, GUINT_TO_POINTER(header.id));
+    section->listed = section_list_add(reader, header.name, header.instance,
+                                       header.version, offset);
+    if (section->listed == NULL) {
+        return STEP_FAILED;
+    }
+    return section_begin(reader, section, header.type, offset);
 }
 
 /* A PART or END */
@@ -195,7 +204,7 @@ static StepResult section_continue_step(MigrationReader *reader,
                                         StreamCursor *cursor)
 {
     SectionHeader header;
-    const Section *section;
+    Section *section;
 
     if (!section_header_take(cursor, &header)) {
         return STEP_MORE;
@@ -211,7 +220,8 @@ static StepResult section_continue_step(MigrationReader *reader,
     if (section->format == NULL) {
         return opaque_begin(reader, cursor);
     }
-    return section_begin(reader, section, header.type);
+    return section_begin(reader, section, header.type,
+                         reader_item_offset(reader, cursor));
 }
 
 StepResult stream_top_level_step(MigrationReader *reader, StreamCursor *cursor)

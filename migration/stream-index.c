@@ -36,16 +36,10 @@ void stream_index_free(StreamIndex *index)
 
 void stream_index_take_out_return_path(StreamIndex *index)
 {
-    MigrationInfo *info = index->info;
-    uint64_t bytes = info->return_bytes;
-
     if (index->pages) {
-        page_map_take_out(index->pages, bytes);
+        page_map_take_out(index->pages, index->info->return_bytes);
     }
-    info->stream_bytes -= bytes;
-    info->return_path = false;
-    info->return_offset = 0;
-    info->return_bytes = 0;
+    migration_info_take_out_return_path(index->info);
 }
 
 const MigrationInfo *stream_index_info(const StreamIndex *index)

@@ -311,6 +311,28 @@ static void append_blocks(GString *text, const MigrationInfo *info)
     }
 }
 
+/* All that is known of a complete stream besides pages. */
+static void append_sections(GString *text, const MigrationInfo *info)
+{
+    for (guint i = 0; i < info->sections->len; i++) {
+        const MigrationSection *section = info->sections->pdata[i];
+
+        g_string_append_printf(
+            text,
+            " %s/%u v%u %d %d %" G_GUINT64_FORMAT "+%" G_GUINT64_FORMAT
+            " (%" G_GUINT64_FORMAT "+%" G_GUINT64_FORMAT ")",
+            section->name, section->instance, section->version, section->device,
+            section->delimited, section->offset, section->bytes,
+            section->payload_offset, section->payload_bytes);
+    }
+    g_string_append_printf(
+        text,
+        " framing %" G_GUINT64_FORMAT " undelimited %" G_GUINT64_FORMAT
+        " description %" G_GUINT64_FORMAT "+%" G_GUINT64_FORMAT,
+        info->framing_bytes, info->undelimited_bytes, info->description_offset,
+        info->description_bytes);
+}
+
 static void append_run(GString *text, const PageRun *run)
 {
     g_string_append_printf(
@@ -333,6 +355,32 @@ static void append_pages(GString *text, PageMap *pages,
             append_run(text, &g_array_index(runs, PageRun, j));
         }
         g_string_append_c(text, ';');
+    }
+}
+
+/* Every byte of a complete stream belongs to one thing. */
+static void expect_accounted(const MigrationInfo *info)
+{
+    uint64_t sum = info->framing_bytes + info->undelimited_bytes +
+                   info->description_bytes;
+    uint64_t behind = 0;
+
+    for (guint i = 0; i < info->sections->len; i++) {
+        const MigrationSection *section = info->sections->pdata[i];
+
+        sum += section->bytes;
+        if (section->bytes == 0) {
+            ck_assert(!section->delimited);
+            ck_assert_uint_gt(info->undelimited_bytes, 0);
+        } else {
+            ck_assert_uint_gt(section->offset, behind);
+            behind = section->offset;
+        }
+    }
+    ck_assert_uint_eq(sum, info->stream_bytes);
+    if (info->description_bytes > 0) {
+        ck_assert_uint_eq(info->description_offset + info->description_bytes,
+                          info->stream_bytes);
     }
 }
 
@@ -369,6 +417,11 @@ char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece)
         info->devices, info->stream_bytes, error ? error->code : -1,
         error ? error->message : "none");
     append_blocks(text, info);
+    if (error == NULL) {
+        expect_accounted(info);
+        g_string_append(text, " sections");
+        append_sections(text, info);
+    }
     g_string_append(text, " pages");
     append_pages(text, pages, info);
     return g_string_free(text, FALSE);
@@ -400,13 +453,52 @@ MigrationReader *stream_builder_read(const StreamBuilder *builder,
     return reader;
 }
 
+/*
+ * A section begins with its header. A delimited device ends with a footer of
+ * the same id.
+ */
+static void expect_section(const GByteArray *bytes,
+                           const MigrationSection *section)
+{
+    const uint8_t *header = bytes->data + section->offset;
+    const size_t name = strlen(section->name);
+    const uint8_t *version = header + 6 + name + 4;
+    const uint8_t *footer;
+
+    if (section->bytes == 0) {
+        return;
+    }
+    ck_assert_uint_le(section->offset + section->bytes, bytes->len);
+    ck_assert_uint_eq(header[0], section->device ? 0x04 : 0x01);
+    ck_assert_uint_eq(header[5], name);
+    ck_assert_mem_eq(header + 6, section->name, name);
+    ck_assert_uint_eq(load_be32(version - 4), section->instance);
+    ck_assert_uint_eq(load_be32(version), section->version);
+    if (!section->device) {
+        return;
+    }
+    ck_assert_ptr_eq(bytes->data + section->payload_offset, version + 4);
+    footer = version + 4 + section->payload_bytes;
+    if (!section->delimited) {
+        ck_assert_ptr_eq(footer, header + section->bytes);
+        return;
+    }
+    ck_assert_ptr_eq(footer + 5, header + section->bytes);
+    ck_assert_uint_eq(footer[0], 0x7e);
+    ck_assert_mem_eq(footer + 1, header + 1, 4);
+}
+
 MigrationReader *stream_builder_expect_complete(const StreamBuilder *builder)
 {
     g_autoptr(GError) error = NULL;
     MigrationReader *reader = stream_builder_read(builder, &error);
+    const MigrationInfo *info = migration_reader_info(reader);
 
     ck_assert_msg(error == NULL, "%s", error ? error->message : "");
     ck_assert_int_eq(migration_reader_phase(reader), MIGRATION_PHASE_COMPLETE);
+    for (guint i = 0; i < info->sections->len; i++) {
+        expect_section(builder->bytes, info->sections->pdata[i]);
+    }
     return reader;
 }
 

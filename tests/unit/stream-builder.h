@@ -112,7 +112,7 @@ char *stream_builder_outcome(const uint8_t *data, size_t bytes, size_t piece);
 MigrationReader *stream_builder_read(const StreamBuilder *builder,
                                      GError **error);
 
-/* It must be complete. Returns the reader. */
+/* It must be complete, and accounted for byte by byte. Returns the reader. */
 MigrationReader *stream_builder_expect_complete(const StreamBuilder *builder);
 
 /* It must be complete, with so many devices. */
