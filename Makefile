@@ -10,7 +10,7 @@ CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
 PREFIX ?= /usr/local
 INSTALL ?= install
-PACKAGES := glib-2.0 json-glib-1.0 liburing zlib libzstd
+PACKAGES := glib-2.0 json-glib-1.0 liburing zlib libzstd libxxhash
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wold-style-definition -Wredundant-decls -Wwrite-strings -Wvla -Walloca \
 	-Wpointer-arith -Wformat=2 -Wundef -Wno-unused-parameter \
@@ -50,7 +50,7 @@ UNIT_COMMON := $(patsubst %.c,$(BUILD)/%.o, \
 
 # Hostile input: each target becomes a fuzzer, and all of them together one
 # program that replays files. Only what they need is built.
-FUZZ_TARGETS ?= header snapshot-table image check compressed stream command-line
+FUZZ_TARGETS ?= header snapshot-table image check compressed stream trailer command-line
 FUZZ_SECONDS ?= 60
 FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz-%)
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/entry-%.o)

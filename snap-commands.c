@@ -111,6 +111,13 @@ static bool parse_size(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+static bool parse_no_index(const char *text, SnapOptions *options,
+                           GError **errp)
+{
+    options->no_index = true;
+    return true;
+}
+
 static bool parse_create(const char *text, SnapOptions *options, GError **errp)
 {
     options->create = true;
@@ -284,6 +291,9 @@ const SnapOption snap_options[] = {
       "write what was saved, or the error, to FILE as JSON", parse_result },
     { "raw", 0, NULL, false, "save load",
       "any bytes will do, not only a complete stream", parse_raw },
+    { "no-index", 0, NULL, false, "save",
+      "store nothing but the stream: no index of it, no checksums",
+      parse_no_index },
     { "cache", 0, "none|writeback|directsync|unsafe", false, NULL,
       "how IMAGE is read and written (default: none where the file system can "
       "do it)",

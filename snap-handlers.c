@@ -63,23 +63,18 @@ void snap_warn_about_repair(const SnapImage *image, SnapResult *result)
     }
 }
 
-typedef struct StreamOut {
-    SnapStreaming *streaming;
-    Qcow2VmstateReader *vmstate;
-} StreamOut;
-
 static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
                                       uint8_t *data, size_t bytes,
                                       GError **errp)
 {
-    StreamOut *out = opaque;
+    const SnapStreaming *streaming = opaque;
 
-    return qcow2_vmstate_pread(out->vmstate, position, data, bytes, errp);
+    return qcow2_vmstate_pread(streaming->vmstate, position, data, bytes, errp);
 }
 
 static bool coroutine_fn stream_before_last(void *opaque, GError **errp)
 {
-    SnapStreaming *streaming = ((StreamOut *)opaque)->streaming;
+    SnapStreaming *streaming = opaque;
 
     return !streaming->before_last ||
            streaming->before_last(streaming->opaque, errp);
@@ -87,7 +82,7 @@ static bool coroutine_fn stream_before_last(void *opaque, GError **errp)
 
 static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
 {
-    SnapStreaming *streaming = ((StreamOut *)opaque)->streaming;
+    SnapStreaming *streaming = opaque;
 
     streaming->passed += bytes;
     if (!streaming->stream_error) {
@@ -133,12 +128,11 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
                                             GError **errp)
 {
     g_autoptr(AioBufferPool) pool = NULL;
-    StreamOut out = { .streaming = streaming };
     SnapOutlet outlet = {
         .fetch = stream_fetch,
         .before_last = stream_before_last,
         .passed = stream_passed,
-        .opaque = &out,
+        .opaque = streaming,
     };
     SnapPumpResult result;
     bool registered;
@@ -148,23 +142,17 @@ SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
     if (!pool) {
         return SNAP_PUMP_FAILED;
     }
-    out.vmstate =
-        qcow2_vmstate_reader_open(streaming->image, streaming->snapshot, errp);
-    if (!out.vmstate) {
-        return SNAP_PUMP_FAILED;
-    }
     /* Pages that are given away are not there any more for a later request. */
     registered = aio_buffer_pool_buffer_bytes(pool) != SNAP_HUGE_BYTES;
     if (registered) {
         snap_ring_register(pool, streaming->file);
     }
-    result = snap_pump_out(pool, streaming->snapshot->vm_state_size, &outlet,
-                           streaming->to, errp);
+    result =
+        snap_pump_out(pool, streaming->bytes, &outlet, streaming->to, errp);
     trace_event(streaming->trace, "snap_stream_out",
                 "buffer_bytes=%zu buffers=%u given=%s",
                 aio_buffer_pool_buffer_bytes(pool), aio_buffer_pool_depth(pool),
                 aio_buffer_pool_can_renew(pool) ? "yes" : "no");
-    qcow2_vmstate_reader_close(out.vmstate);
     if (registered) {
         block_file_unregister_buffers(streaming->file);
     }

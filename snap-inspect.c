@@ -51,6 +51,34 @@ static void print_blocks(const MigrationInfo *info, const PageMap *pages)
     }
 }
 
+static const char *trailer_state(const SnapState *state)
+{
+    switch (state->trailer.state) {
+    case STREAM_TRAILER_NONE:
+        return "none";
+    case STREAM_TRAILER_VALID:
+        return "valid";
+    case STREAM_TRAILER_DAMAGED:
+        return "damaged";
+    case STREAM_TRAILER_UNSUPPORTED:
+        return "of a later version";
+    }
+    g_assert_not_reached();
+}
+
+/* VM state that is not the stream. Bytes. */
+static uint64_t overhead(const SnapState *state)
+{
+    return state->snapshot->vm_state_size - state->stream_bytes;
+}
+
+static void print_trailer(const SnapState *state)
+{
+    g_autofree char *size = size_format(overhead(state));
+
+    printf("trailer: %s (%s)\n", trailer_state(state), size);
+}
+
 static void print_state(const SnapState *state)
 {
     const Qcow2Snapshot *snapshot = state->snapshot;
@@ -62,6 +90,7 @@ static void print_state(const SnapState *state)
 
     printf("snapshot: %s (ID %s)\n", name, id);
     printf("stream size: %s (%" PRIu64 " bytes)\n", size, info->stream_bytes);
+    print_trailer(state);
     if (info->machine) {
         g_autofree char *machine = printable(info->machine);
 
@@ -115,6 +144,8 @@ static void print_state_json(const SnapState *state)
     json_builder_set_member_name(json, "snapshot");
     snap_json_snapshot(json, snapshot);
     snap_json_number(json, "stream-size", info->stream_bytes);
+    snap_json_string(json, "trailer", trailer_state(state));
+    snap_json_number(json, "trailer-size", overhead(state));
     if (info->machine) {
         snap_json_string(json, "machine", info->machine);
     }
@@ -138,16 +169,19 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
     SnapState state = { 0 };
 
+    bool known;
+
     if (!snapshot || !snap_state_open(options, image, snapshot, &state, errp)) {
         return false;
     }
-    if (options->json) {
+    known = snap_state_need_index(options, &state, errp);
+    if (known && options->json) {
         print_state_json(&state);
-    } else {
+    } else if (known) {
         print_state(&state);
     }
     snap_state_close(&state);
-    return true;
+    return known;
 }
 
 /* An image that is damaged or not understood has none that we can speak of. */

@@ -112,6 +112,9 @@ bool coroutine_fn snap_pump_in(AioBufferPool *pool, PipeEnd *from,
             break;
         }
         *bytes += buffer->bytes;
+        if (inlet->settled) {
+            inlet->settled(inlet->opaque, buffer->data, buffer->bytes);
+        }
         aio_buffer_pool_start(pool, buffer, store_buffer, &pump);
     }
     return aio_buffer_pool_drain(pool, errp);

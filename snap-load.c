@@ -18,8 +18,8 @@
 #include "interrupt.h"
 #include "progress.h"
 #include "snap-error.h"
-#include "snap-internal.h"
 #include "snap-disks.h"
+#include "snap-state.h"
 #include "snap-target.h"
 #include "snap-together.h"
 
@@ -27,6 +27,7 @@ typedef struct Load {
     const SnapOptions *options;
     SnapTarget target;     /* open for writing only with --apply */
     SnapTogether *restore; /* --apply; or NULL */
+    SnapState state;
     SnapStreaming *streaming;
 } Load;
 
@@ -66,21 +67,21 @@ static void cancel(void *opaque)
  * Decide what became of a transfer. QEMU closes its end once it has what it
  * needs, so a closed pipe is a success if the end marker had gone through.
  */
-static bool judge(const SnapOptions *options, SnapStreaming *streaming,
-                  SnapPumpResult pumped, GError *error, SnapResult *result,
-                  GError **errp)
+static bool judge(const Load *load, SnapPumpResult pumped, GError *error,
+                  SnapResult *result, GError **errp)
 {
+    SnapStreaming *streaming = load->streaming;
     bool complete =
         !streaming->stream_error &&
         migration_reader_finish(streaming->reader, &streaming->stream_error);
 
     if (pumped == SNAP_PUMP_DONE) {
-        if (!complete && !options->raw) {
+        if (!complete && !load->options->raw) {
             g_ptr_array_add(
                 result->warnings,
                 g_strdup_printf("snapshot '%s' is not a complete migration "
                                 "stream: %s",
-                                streaming->snapshot->name,
+                                load->state.snapshot->name,
                                 streaming->stream_error->message));
         }
         return true;
@@ -94,7 +95,7 @@ static bool judge(const SnapOptions *options, SnapStreaming *streaming,
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_IO,
                     "the reader closed the pipe after %" PRIu64 " of %" PRIu64
                     " bytes",
-                    streaming->passed, streaming->snapshot->vm_state_size);
+                    streaming->passed, streaming->bytes);
         return false;
     }
     g_propagate_error(errp, error);
@@ -151,8 +152,6 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     g_autoptr(Progress) progress = NULL;
     SnapStreaming streaming = {
         .file = image->file,
-        .image = image->qcow2,
-        .snapshot = snapshot,
         .depth = options->depth,
         .trace = options->trace,
         .to = to,
@@ -164,15 +163,18 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     SnapPumpResult pumped;
     bool loaded;
 
-    if (!snapshot || !prepare_disks(load, snapshot, errp)) {
+    if (!snapshot || !prepare_disks(load, snapshot, errp) ||
+        !snap_state_open(options, image, snapshot, &load->state, errp)) {
         return false;
     }
+    streaming.vmstate = load->state.vmstate;
+    streaming.bytes = load->state.stream_bytes;
     load->streaming = &streaming;
-    progress = progress_new(options->progress, snapshot->vm_state_size);
+    progress = progress_new(options->progress, streaming.bytes);
     streaming.progress = progress;
     pumped = snap_stream_out(&streaming, &error);
     result->output_begun = streaming.passed > 0;
-    loaded = judge(options, &streaming, pumped, error, result, errp);
+    loaded = judge(load, pumped, error, result, errp);
     g_clear_error(&streaming.stream_error);
     return judge_disks(load, loaded, result, errp);
 }
@@ -237,6 +239,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     interrupt = interrupt_new(cancel, to);
     loaded = open_image(&load, result, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
+    snap_state_close(&load.state);
     snap_image_close(&load.target.image);
     if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);

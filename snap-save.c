@@ -29,6 +29,7 @@
 #include "snap-error.h"
 #include "snap-spool.h"
 #include "snap-target.h"
+#include "snap-trailer.h"
 
 typedef struct Save {
     const SnapOptions *options;
@@ -38,6 +39,7 @@ typedef struct Save {
     SnapDisks *disks; /* the further ones, or none */
     Qcow2SnapshotWriter *writer;
     MigrationReader *reader;
+    SnapTrailerMaker *trailer; /* or NULL */
     Progress *progress;
     bool device_part;      /* the device part of the stream has begun */
     uint64_t stream_bytes; /* 0: not known to be complete */
@@ -224,6 +226,15 @@ static size_t amend(void *opaque, uint64_t position, uint8_t *data,
     return bytes - info->return_bytes;
 }
 
+static void settled(void *opaque, const uint8_t *data, size_t bytes)
+{
+    const Save *save = opaque;
+
+    if (save->trailer) {
+        snap_trailer_maker_add(save->trailer, data, bytes);
+    }
+}
+
 static bool coroutine_fn reserve(void *opaque, uint64_t end, GError **errp)
 {
     Save *save = opaque;
@@ -253,6 +264,7 @@ static bool coroutine_fn take_stream(Save *save, uint64_t *bytes, GError **errp)
         .take = take,
         .amend = amend,
         .may_end = may_end,
+        .settled = settled,
         .reserve = reserve,
         .store = store,
         .unit = save->detour ? SNAP_SPOOL_UNIT : QCOW2_VMSTATE_UNIT,
@@ -316,11 +328,18 @@ static bool coroutine_fn end_detour(Save *save, SnapResult *result,
                             save->wait.interrupt, errp);
 }
 
-static bool coroutine_fn commit(Save *save, GError **errp)
+static bool coroutine_fn commit(Save *save, SnapResult *result, GError **errp)
 {
     const MigrationInfo *info = migration_reader_info(save->reader);
-    Qcow2SnapshotStamp stamp = { 0 };
+    Qcow2SnapshotStamp stamp = { .vm_state_size = save->stream_bytes };
     struct timespec now;
+
+    if (save->trailer &&
+        !snap_trailer_maker_write(save->trailer, save->writer,
+                                  save->stream_bytes, save->taken_out > 0,
+                                  &stamp.vm_state_size, result, errp)) {
+        return false;
+    }
 
     if (!save->options->raw && info->vm_clock_known) {
         stamp.vm_clock_nsec = info->vm_clock_ns;
@@ -328,7 +347,6 @@ static bool coroutine_fn commit(Save *save, GError **errp)
     clock_gettime(CLOCK_REALTIME, &now);
     stamp.date_sec = now.tv_sec;
     stamp.date_nsec = now.tv_nsec;
-    stamp.vm_state_size = save->stream_bytes;
     return snap_disks_commit(save->disks, save->writer, &stamp, errp);
 }
 
@@ -374,7 +392,7 @@ static bool coroutine_fn run(Save *save, SnapResult *result, GError **errp)
     return begin(save, result, errp) && take_stream(save, &bytes, errp) &&
            check_complete(save, bytes, errp) &&
            (!save->detour || end_detour(save, result, errp)) &&
-           commit(save, errp);
+           commit(save, result, errp);
 }
 
 bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
@@ -402,6 +420,9 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
     save.from = from;
     save.wait.interrupt = interrupt;
     save.reader = migration_reader_new();
+    if (!options->raw && !options->no_index) {
+        save.trailer = snap_trailer_maker_new(save.reader);
+    }
     save.disks = snap_disks_new(options);
     save.progress = progress_new(options->progress, 0);
     saved = run(&save, result, errp);
@@ -421,6 +442,7 @@ bool coroutine_fn snap_save(const SnapOptions *options, SnapResult *result,
         answer(saved);
     }
     progress_free(save.progress);
+    snap_trailer_maker_free(save.trailer);
     migration_reader_free(save.reader);
     if (!saved && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {
         result->signal = interrupt_signal(interrupt);

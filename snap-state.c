@@ -8,20 +8,18 @@
 #include "progress.h"
 #include "snap-error.h"
 
-/* Let the whole stream pass the reader. */
+/* Let all that may be the stream pass the reader. */
 static StreamIndex *coroutine_fn scan(const SnapOptions *options,
-                                      const SnapImage *image,
-                                      const Qcow2Snapshot *snapshot,
-                                      GError **errp)
+                                      const SnapState *state, GError **errp)
 {
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(PageMap) pages = page_map_new();
     g_autoptr(Progress)
-        progress = progress_new(options->progress, snapshot->vm_state_size);
+        progress = progress_new(options->progress, state->stream_bytes);
     SnapStreaming streaming = {
-        .file = image->file,
-        .image = image->qcow2,
-        .snapshot = snapshot,
+        .file = state->file,
+        .vmstate = state->vmstate,
+        .bytes = state->stream_bytes,
         .depth = options->depth,
         .trace = options->trace,
         .reader = reader,
@@ -43,27 +41,61 @@ static StreamIndex *coroutine_fn scan(const SnapOptions *options,
     return stream_index_new(reader, g_steal_pointer(&pages));
 }
 
+/*
+ * The trailer is there and says nothing. A stream that is not understood ends
+ * with the VM state, as those of QEMU do.
+ */
+static void coroutine_fn find_end(const SnapOptions *options, SnapState *state)
+{
+    state->index = scan(options, state, NULL);
+    if (state->index) {
+        state->stream_bytes = stream_index_info(state->index)->stream_bytes;
+    }
+}
+
 bool coroutine_fn snap_state_open(const SnapOptions *options,
                                   const SnapImage *image,
                                   const Qcow2Snapshot *snapshot,
                                   SnapState *state, GError **errp)
 {
-    state->snapshot = snapshot;
-    state->index = scan(options, image, snapshot, errp);
-    if (!state->index) {
-        return false;
-    }
-    state->stream_bytes = stream_index_info(state->index)->stream_bytes;
     state->vmstate = qcow2_vmstate_reader_open(image->qcow2, snapshot, errp);
     if (!state->vmstate) {
-        snap_state_close(state);
         return false;
     }
+    state->snapshot = snapshot;
+    state->file = image->file;
+    state->stream_bytes = snapshot->vm_state_size;
+    snap_trailer_find(state->vmstate, state->stream_bytes, &state->trailer);
+    switch (state->trailer.state) {
+    case STREAM_TRAILER_NONE:
+        break;
+    case STREAM_TRAILER_VALID:
+    case STREAM_TRAILER_UNSUPPORTED:
+        state->stream_bytes = state->trailer.footer.stream_bytes;
+        break;
+    case STREAM_TRAILER_DAMAGED:
+        find_end(options, state);
+        break;
+    }
     return true;
+}
+
+bool coroutine_fn snap_state_need_index(const SnapOptions *options,
+                                        SnapState *state, GError **errp)
+{
+    if (!state->index && state->trailer.state == STREAM_TRAILER_VALID) {
+        snap_trailer_read(state->vmstate, &state->trailer, &state->index,
+                          &state->checksums);
+    }
+    if (!state->index) {
+        state->index = scan(options, state, errp);
+    }
+    return state->index != NULL;
 }
 
 void coroutine_fn snap_state_close(SnapState *state)
 {
     g_clear_pointer(&state->vmstate, qcow2_vmstate_reader_close);
     g_clear_pointer(&state->index, stream_index_free);
+    g_clear_pointer(&state->checksums, stream_checksums_free);
 }

@@ -2,35 +2,46 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * The VM state of a snapshot, opened to look inside: its bytes, and what is
- * known about the stream that they are. That comes from the trailer, if there
- * is one, or else from reading all of it.
+ * The VM state of a snapshot, opened: its bytes, and what is known about the
+ * stream that they begin with. That comes from the trailer, if there is one, or
+ * else from reading all of it.
  */
 #ifndef SNAP_STATE_H
 #define SNAP_STATE_H
 
-#include "qcow2-vmstate.h"
 #include "snap-internal.h"
-#include "stream-index.h"
+#include "snap-trailer.h"
 
 typedef struct SnapState {
     const Qcow2Snapshot *snapshot;
-    Qcow2VmstateReader *vmstate; /* positions up to `stream_bytes' */
-    uint64_t stream_bytes;       /* that the stream has */
-    StreamIndex *index;
+    BlockFile *file; /* of the image */
+    Qcow2VmstateReader *vmstate;
+    uint64_t stream_bytes; /* what is behind them is no stream */
+    SnapTrailer trailer;
+    StreamIndex *index;         /* NULL: nobody has asked for it yet */
+    StreamChecksums *checksums; /* NULL: there are none, or as above */
 } SnapState;
 
 /*
  * Open the VM state of @snapshot, which belongs to @image; both must outlive
- * @state. The stream is complete. Yields, and shows progress where all of it is
- * read. Returns false and fills @errp (STREAM, UNSUPPORTED: there is no stream
- * that is understood; those of qcow2_vmstate_reader_open() and _pread()); then
- * nothing is open.
+ * @state. Whatever it holds, it can be read up to `stream_bytes', as a stream
+ * should be. All of it is read only when there was a trailer and that does not
+ * say any more where the stream ends. Yields. Returns false and fills @errp
+ * (those of qcow2_vmstate_reader_open()); nothing is open then.
  */
 bool coroutine_fn snap_state_open(const SnapOptions *options,
                                   const SnapImage *image,
                                   const Qcow2Snapshot *snapshot,
                                   SnapState *state, GError **errp);
+
+/*
+ * From now on `index' is there, and `checksums' if the trailer has them. Yields,
+ * and shows progress where all of the stream is read. Returns false and fills
+ * @errp (STREAM, UNSUPPORTED: it is not complete or not understood, or those of
+ * qcow2_vmstate_pread()).
+ */
+bool coroutine_fn snap_state_need_index(const SnapOptions *options,
+                                        SnapState *state, GError **errp);
 
 /* No read is under way. Zero-initialised is allowed. Yields. */
 void coroutine_fn snap_state_close(SnapState *state);

@@ -34,6 +34,8 @@ typedef struct SnapInlet {
      */
     size_t (*amend)(void *opaque, uint64_t position, uint8_t *data,
                     size_t bytes);
+    /* These bytes, in order, are what will be stored. May be NULL. */
+    void (*settled)(void *opaque, const uint8_t *data, size_t bytes);
     /* Make room up to position @end. In order, before anything is stored. */
     bool coroutine_fn (*reserve)(void *opaque, uint64_t end, GError **errp);
     /*

@@ -31,6 +31,7 @@ typedef struct SnapOptions {
     bool create;          /* --create or -s: make the image if it is missing */
     uint64_t size;        /* -s: virtual size of a new image, bytes */
     bool raw;             /* --raw: store the bytes whatever they are */
+    bool no_index;        /* --no-index: nothing but the stream is stored */
     HostFileCache cache;
     HostFileAio aio;
     unsigned depth;        /* requests in flight; 0: follow the device */

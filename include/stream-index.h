@@ -32,6 +32,16 @@ const MigrationInfo *stream_index_info(const StreamIndex *index);
 /* NULL: there are more runs than are kept, or nobody was told of them. */
 const PageMap *stream_index_pages(const StreamIndex *index);
 
+/* Append what a file keeps of it: docs/trailer.md. */
+void stream_index_encode(const StreamIndex *index, GByteArray *to);
+
+/*
+ * Bytes of anybody, for a stream of @stream_bytes. Returns NULL when they are
+ * no such index, or say what cannot be.
+ */
+StreamIndex *stream_index_decode(const uint8_t *data, size_t bytes,
+                                 uint64_t stream_bytes);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StreamIndex, stream_index_free)
 
 #endif /* STREAM_INDEX_H */

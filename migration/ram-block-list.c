@@ -11,12 +11,6 @@
 
 #include "ram-records.h"
 
-/*
- * Blocks of one machine. Memory slots are limited to some hundreds, every PCI
- * device may have a ROM besides.
- */
-#define RAM_MAX_BLOCKS 8192
-
 /* A block states its page size when it is not that of the host: huge pages. */
 #define RAM_MIN_STATED_PAGE_SIZE (64 * 1024)
 

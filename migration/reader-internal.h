@@ -40,6 +40,12 @@ enum StreamType {
  */
 #define STREAM_MAX_SECTIONS 65536
 
+/*
+ * Blocks of one machine. Memory slots are limited to some hundreds, every PCI
+ * device may have a ROM besides.
+ */
+#define RAM_MAX_BLOCKS 8192
+
 /* The largest version of a section that is believed. QEMU's are below 100. */
 #define STREAM_MAX_SECTION_VERSION 0xffff
 

@@ -2,14 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
- * See stream-index.h.
+ * See stream-index.h. How it is written down is in index-format.c.
  */
-#include "stream-index.h"
-
-struct StreamIndex {
-    MigrationInfo *info;
-    PageMap *pages; /* finished; or NULL */
-};
+#include "stream-index-internal.h"
 
 StreamIndex *stream_index_new(const MigrationReader *reader, PageMap *pages)
 {

@@ -8,7 +8,7 @@
 
 packages="gcc libc6-dev make binutils pkg-config
     libglib2.0-dev libjson-glib-dev libaio-dev liburing-dev
-    zlib1g-dev libzstd-dev check
+    zlib1g-dev libzstd-dev libxxhash-dev check
     qemu-utils qemu-system-x86 socat jq $*"
 
 give_up()
