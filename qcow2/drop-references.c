@@ -8,38 +8,21 @@
 #include "drop-references.h"
 #include "table-scan.h"
 
-/* One reference less for all that the L2 entries of @table hold. Yields. */
-static bool coroutine_fn drop_l2_entries(Qcow2Transaction *transaction,
-                                         uint64_t l1_index,
-                                         const uint64_t *table, GError **errp)
+bool coroutine_fn qcow2_drop_l2_entries(Qcow2Transaction *transaction,
+                                        uint64_t l1_index,
+                                        const uint64_t *table, uint64_t first,
+                                        GError **errp)
 {
     const Qcow2Header *header = &transaction->image->header;
     uint64_t entries = qcow2_l2_entries(header);
     Qcow2L2Run run;
-    uint64_t bytes;
     uint64_t i;
 
-    for (i = 0; i < entries; i += run.entries) {
+    for (i = first; i < entries; i += run.entries) {
         if (!qcow2_l2_run_decode(transaction->image, table, i, l1_index, &run,
-                                 errp)) {
-            return false;
-        }
-        switch (run.cluster.type) {
-        case QCOW2_CLUSTER_UNALLOCATED:
-        case QCOW2_CLUSTER_ZERO_PLAIN:
-            continue;
-        case QCOW2_CLUSTER_NORMAL:
-        case QCOW2_CLUSTER_ZERO_ALLOCATED:
-            bytes = run.entries << header->cluster_bits;
-            break;
-        case QCOW2_CLUSTER_COMPRESSED:
-            bytes = run.cluster.bytes;
-            break;
-        default:
-            g_assert_not_reached();
-        }
-        if (!qcow2_transaction_unref(transaction, run.cluster.offset, bytes,
-                                     errp)) {
+                                 errp) ||
+            !qcow2_transaction_unref(transaction, run.cluster.offset,
+                                     qcow2_l2_run_bytes(header, &run), errp)) {
             return false;
         }
     }
@@ -60,7 +43,7 @@ static bool coroutine_fn drop_tables(Qcow2Transaction *transaction,
             continue;
         }
         table = qcow2_table_scan_next(tables, errp);
-        if (!table || !drop_l2_entries(transaction, i, table, errp) ||
+        if (!table || !qcow2_drop_l2_entries(transaction, i, table, 0, errp) ||
             !qcow2_transaction_unref(transaction, l2_offsets[i], cluster_size,
                                      errp)) {
             return false;

@@ -19,4 +19,13 @@ bool coroutine_fn qcow2_drop_references(Qcow2Transaction *transaction,
                                         const uint64_t *l2_offsets,
                                         uint64_t count, GError **errp);
 
+/*
+ * The same for what the entries of one L2 table (as stored), that of L1 entry
+ * @l1_index, hold from number @first on; the table itself keeps its reference.
+ */
+bool coroutine_fn qcow2_drop_l2_entries(Qcow2Transaction *transaction,
+                                        uint64_t l1_index,
+                                        const uint64_t *table, uint64_t first,
+                                        GError **errp);
+
 #endif /* QCOW2_DROP_REFERENCES_H */

@@ -255,6 +255,21 @@ bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
     return true;
 }
 
+uint64_t qcow2_l2_run_bytes(const Qcow2Header *header, const Qcow2L2Run *run)
+{
+    switch (run->cluster.type) {
+    case QCOW2_CLUSTER_UNALLOCATED:
+    case QCOW2_CLUSTER_ZERO_PLAIN:
+        return 0;
+    case QCOW2_CLUSTER_NORMAL:
+    case QCOW2_CLUSTER_ZERO_ALLOCATED:
+        return run->entries << header->cluster_bits;
+    case QCOW2_CLUSTER_COMPRESSED:
+        return run->cluster.bytes;
+    }
+    g_assert_not_reached();
+}
+
 uint64_t *qcow2_l1_decode(const Qcow2Image *image, const uint64_t *l1,
                           uint64_t entries, GError **errp)
 {

@@ -271,6 +271,9 @@ bool qcow2_l2_run_decode(const Qcow2Image *image, const uint64_t *table,
                          uint64_t index, uint64_t l1_index, Qcow2L2Run *run,
                          GError **errp);
 
+/* Bytes of the file that it holds, from the first cluster's offset on. */
+uint64_t qcow2_l2_run_bytes(const Qcow2Header *header, const Qcow2L2Run *run);
+
 /*
  * The L2 table offsets of an L1 table (in host order), 0 where there is none.
  * Returns NULL and fills @errp (DAMAGED) when an entry is impossible.
