@@ -68,7 +68,7 @@ struct Qcow2VmstateMap {
     CoroutineQueue changed; /* a window is no longer loading */
 };
 
-static bool check_bounds(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
+bool qcow2_check_vmstate(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
                          GError **errp)
 {
     const Qcow2Header *header = &image->header;
@@ -76,6 +76,12 @@ static bool check_bounds(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
     uint64_t needed = div_round_up(snapshot->vm_state_size,
                                    1ULL << qcow2_l1_span_bits(header));
 
+    if (snapshot->vm_state_size == 0) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "snapshot '%s' holds no VM state, only the disk",
+                    snapshot->name);
+        return false;
+    }
     if (snapshot->l1_size > QCOW2_MAX_L1_ENTRIES ||
         !is_aligned(snapshot->l1_table_offset, qcow2_cluster_size(header)) ||
         !range_within(snapshot->l1_table_offset,
@@ -127,7 +133,7 @@ Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
     Qcow2VmstateMap *map;
     unsigned i;
 
-    if (!check_bounds(image, snapshot, errp)) {
+    if (!qcow2_check_vmstate(image, snapshot, errp)) {
         return NULL;
     }
     map = g_new0(Qcow2VmstateMap, 1);

@@ -11,11 +11,18 @@
 
 #include "internal.h"
 
+/*
+ * Has @snapshot VM state, and an L1 table that can map it? Fills @errp (INVALID,
+ * DAMAGED).
+ */
+bool qcow2_check_vmstate(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
+                         GError **errp);
+
 typedef struct Qcow2VmstateMap Qcow2VmstateMap;
 
 /*
- * The map of @snapshot's VM state, which is not empty. @image must outlive it.
- * Yields. Returns NULL and fills @errp: DAMAGED, IO.
+ * The map of @snapshot's VM state. @image must outlive it. Yields. Returns NULL
+ * and fills @errp: INVALID (there is none), DAMAGED, IO.
  */
 Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
     const Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp);

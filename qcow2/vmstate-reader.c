@@ -35,12 +35,6 @@ Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
     if (!qcow2_check_readable(image, errp)) {
         return NULL;
     }
-    if (snapshot->vm_state_size == 0) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
-                    "snapshot '%s' holds no VM state, only the disk",
-                    snapshot->name);
-        return NULL;
-    }
     map = qcow2_vmstate_map_open(image, snapshot, errp);
     if (!map) {
         return NULL;
