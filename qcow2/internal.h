@@ -165,6 +165,17 @@ GByteArray *qcow2_snapshot_table_rename(const GPtrArray *snapshots,
                                         const Qcow2Snapshot *renamed,
                                         const char *name, GError **errp);
 
+/*
+ * The table with other VM state in the entry of @old, which is in @snapshots:
+ * L1 table and size are those of @changed. All else stays as it is; extra data
+ * that has no room for the size grows to what QEMU writes. Returns NULL and
+ * fills @errp when a limit is exceeded.
+ */
+GByteArray *qcow2_snapshot_table_change_vmstate(const GPtrArray *snapshots,
+                                                const Qcow2Snapshot *old,
+                                                const Qcow2Snapshot *changed,
+                                                GError **errp);
+
 /* The same with one entry less: that of @left_out, which is in @snapshots. */
 GByteArray *qcow2_snapshot_table_remove(const GPtrArray *snapshots,
                                         const Qcow2Snapshot *left_out);

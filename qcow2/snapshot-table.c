@@ -288,20 +288,82 @@ static GBytes *rename_entry(const Qcow2Snapshot *snapshot, const char *name)
     return g_bytes_new_take(entry, before + name_bytes);
 }
 
-GByteArray *qcow2_snapshot_table_rename(const GPtrArray *snapshots,
-                                        const Qcow2Snapshot *renamed,
-                                        const char *name, GError **errp)
+/* The entries as they were, but @entry for that of @old. */
+static GByteArray *replace_entry(const GPtrArray *snapshots,
+                                 const Qcow2Snapshot *old, GBytes *entry,
+                                 GError **errp)
 {
     GByteArray *table = g_byte_array_new();
-    g_autoptr(GBytes) entry = rename_entry(renamed, name);
     guint i;
 
     for (i = 0; i < snapshots->len; i++) {
         const Qcow2Snapshot *snapshot = g_ptr_array_index(snapshots, i);
 
-        append_entry(table, snapshot == renamed ? entry : snapshot->entry);
+        append_entry(table, snapshot == old ? entry : snapshot->entry);
     }
     return check_length(table, errp);
+}
+
+GByteArray *qcow2_snapshot_table_rename(const GPtrArray *snapshots,
+                                        const Qcow2Snapshot *renamed,
+                                        const char *name, GError **errp)
+{
+    g_autoptr(GBytes) entry = rename_entry(renamed, name);
+
+    return replace_entry(snapshots, renamed, entry, errp);
+}
+
+/* Where VM state is and how much; there is room for the size. */
+static void store_vmstate(uint8_t *entry, const Qcow2Snapshot *snapshot)
+{
+    uint64_t size = snapshot->vm_state_size;
+
+    store_be64(entry, snapshot->l1_table_offset);
+    store_be32(entry + 8, snapshot->l1_size);
+    /* What does not fit into 32 bits stands in the extra data alone. */
+    store_be32(entry + 32, size > UINT32_MAX ? 0 : size);
+    store_be64(entry + ENTRY_FIXED_BYTES, size);
+}
+
+/* Extra data as QEMU writes it, for the size to be stored in. */
+static void store_extra(uint8_t *entry, const Qcow2Snapshot *snapshot)
+{
+    uint8_t *extra = entry + ENTRY_FIXED_BYTES;
+
+    store_be32(entry + 36, EXTRA_ICOUNT_END);
+    store_be64(extra + EXTRA_VM_STATE_SIZE_END, snapshot->disk_size);
+    store_be64(extra + EXTRA_DISK_SIZE_END, snapshot->icount);
+}
+
+/* The stored bytes of @old with the VM state of @changed. */
+static GBytes *change_entry(const Qcow2Snapshot *old,
+                            const Qcow2Snapshot *changed)
+{
+    gsize bytes;
+    const uint8_t *from = g_bytes_get_data(old->entry, &bytes);
+    uint32_t old_extra = load_be32(from + 36);
+    bool grows = old_extra < EXTRA_VM_STATE_SIZE_END;
+    uint32_t extra = grows ? EXTRA_ICOUNT_END : old_extra;
+    size_t before = ENTRY_FIXED_BYTES + old_extra;
+    uint8_t *entry = g_malloc(ENTRY_FIXED_BYTES + extra + bytes - before);
+
+    memcpy(entry, from, before);
+    if (grows) {
+        store_extra(entry, old);
+    }
+    store_vmstate(entry, changed);
+    memcpy(entry + ENTRY_FIXED_BYTES + extra, from + before, bytes - before);
+    return g_bytes_new_take(entry, ENTRY_FIXED_BYTES + extra + bytes - before);
+}
+
+GByteArray *qcow2_snapshot_table_change_vmstate(const GPtrArray *snapshots,
+                                                const Qcow2Snapshot *old,
+                                                const Qcow2Snapshot *changed,
+                                                GError **errp)
+{
+    g_autoptr(GBytes) entry = change_entry(old, changed);
+
+    return replace_entry(snapshots, old, entry, errp);
 }
 
 GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
@@ -311,23 +373,16 @@ GBytes *qcow2_snapshot_encode(const Qcow2Snapshot *snapshot)
     size_t bytes = ENTRY_FIXED_BYTES + EXTRA_ICOUNT_END + id_bytes + name_bytes;
     uint8_t *entry = g_malloc0(bytes);
     uint8_t *extra = entry + ENTRY_FIXED_BYTES;
-    uint64_t vm_state_size = snapshot->vm_state_size;
 
     g_assert(id_bytes <= QCOW2_MAX_NAME_BYTES);
     g_assert(name_bytes <= QCOW2_MAX_NAME_BYTES);
-    store_be64(entry, snapshot->l1_table_offset);
-    store_be32(entry + 8, snapshot->l1_size);
     store_be16(entry + 12, id_bytes);
     store_be16(entry + 14, name_bytes);
     store_be32(entry + 16, snapshot->date_sec);
     store_be32(entry + 20, snapshot->date_nsec);
     store_be64(entry + 24, snapshot->vm_clock_nsec);
-    /* What does not fit into 32 bits stands in the extra data alone. */
-    store_be32(entry + 32, vm_state_size > UINT32_MAX ? 0 : vm_state_size);
-    store_be32(entry + 36, EXTRA_ICOUNT_END);
-    store_be64(extra, vm_state_size);
-    store_be64(extra + EXTRA_VM_STATE_SIZE_END, snapshot->disk_size);
-    store_be64(extra + EXTRA_DISK_SIZE_END, snapshot->icount);
+    store_extra(entry, snapshot);
+    store_vmstate(entry, snapshot);
     memcpy(extra + EXTRA_ICOUNT_END, snapshot->id, id_bytes);
     memcpy(extra + EXTRA_ICOUNT_END + id_bytes, snapshot->name, name_bytes);
     return g_bytes_new_take(entry, bytes);
