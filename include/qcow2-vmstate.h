@@ -3,8 +3,8 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * The VM state of a snapshot as a range of bytes: read from one that exists,
- * written into one that is being made. Positions count from the start of the
- * VM state. Many coroutines may read or write at once.
+ * written into one that is being made, or replaced at its end. Positions count
+ * from the start of the VM state. Many coroutines may read or write at once.
  */
 #ifndef QCOW2_VMSTATE_H
 #define QCOW2_VMSTATE_H
@@ -110,5 +110,28 @@ void coroutine_fn qcow2_snapshot_writer_end(Qcow2SnapshotWriter *writer);
 /* The ID and the name that the snapshot will have. */
 const char *qcow2_snapshot_writer_id(const Qcow2SnapshotWriter *writer);
 const char *qcow2_snapshot_writer_name(const Qcow2SnapshotWriter *writer);
+
+/*
+ * Where a tail begins behind the first @kept bytes of VM state: where the
+ * cluster ends in which they end. No overflow for a VM state that is there.
+ */
+uint64_t qcow2_tail_position(const Qcow2Image *image, uint64_t kept);
+
+/*
+ * Keep the first @kept bytes of the VM state of @snapshot, which is one of
+ * @image's, and let @bytes of @data be what is behind them, from
+ * qcow2_tail_position() on, at once; what is between them is zeros or what was
+ * there. Without @data (0 @bytes) the VM state ends with what is kept, which is
+ * at least 1 byte and at most all there is. What was behind becomes free. Name,
+ * ID, dates and disk of the snapshot stay, and so does what QEMU loads, if the
+ * stream is among what is kept. Afterwards @image is what it was: who wants to
+ * see the change opens it anew. Yields. On failure the file is as it was, unless
+ * the text says otherwise. Fills @errp (INVALID: a disk-only snapshot, or more
+ * than this cluster size can map; DAMAGED, UNSUPPORTED, IO, NO_SPACE).
+ */
+bool coroutine_fn qcow2_replace_tail(Qcow2Image *image,
+                                     const Qcow2Snapshot *snapshot,
+                                     uint64_t kept, const void *data,
+                                     uint64_t bytes, GError **errp);
 
 #endif /* QCOW2_VMSTATE_H */

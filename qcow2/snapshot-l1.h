@@ -20,10 +20,11 @@ uint64_t *coroutine_fn qcow2_snapshot_l1_read(const Qcow2Image *image,
                                               GError **errp);
 
 /*
- * Drop all references of a snapshot whose L2 tables are at @l2_offsets: to all
- * that they reach, then to its L1 table. In between all metadata is checked
- * again, because the tables may name what the snapshot does not own. Nothing
- * is written. Yields. Fills @errp (DAMAGED, IO).
+ * Drop all references of a snapshot whose L2 tables are at @l2_offsets (0: none
+ * there, or one that is not dropped): to all that they reach, then to its L1
+ * table. In between all metadata is checked again, because the tables may name
+ * what the snapshot does not own. Nothing is written. Yields. Fills @errp
+ * (DAMAGED, IO).
  */
 bool coroutine_fn qcow2_snapshot_l1_drop(Qcow2Transaction *transaction,
                                          const Qcow2Snapshot *snapshot,

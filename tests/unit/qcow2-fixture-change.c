@@ -20,6 +20,18 @@ typedef struct ChangeRun {
     GError **errp;
 } ChangeRun;
 
+static bool coroutine_fn replace_tail(ChangeRun *run, Qcow2Image *image,
+                                      const Qcow2Snapshot *snapshot)
+{
+    const Qcow2FixtureChange *change = run->change;
+    g_autofree uint8_t *data = g_malloc(change->bytes + 1);
+
+    qcow2_fixture_fill(change->seed, 0, data, change->bytes);
+    return qcow2_replace_tail(
+        image, snapshot, change->kept ? change->kept : snapshot->vm_state_size,
+        data, change->bytes, run->errp);
+}
+
 static bool coroutine_fn change_snapshot(ChangeRun *run, Qcow2Image *image,
                                          const Qcow2Snapshot *snapshot)
 {
@@ -34,6 +46,8 @@ static bool coroutine_fn change_snapshot(ChangeRun *run, Qcow2Image *image,
     case QCOW2_FIXTURE_RENAME:
         return qcow2_snapshot_rename(image, snapshot, change->new_name,
                                      run->errp);
+    case QCOW2_FIXTURE_REPLACE_TAIL:
+        return replace_tail(run, image, snapshot);
     case QCOW2_FIXTURE_FREE_STALE:
         break;
     }

@@ -229,13 +229,16 @@ typedef enum Qcow2FixtureVerb {
     QCOW2_FIXTURE_APPLY,
     QCOW2_FIXTURE_RENAME,     /* to `new_name' */
     QCOW2_FIXTURE_FREE_STALE, /* VM state in the active L1; no name */
+    QCOW2_FIXTURE_REPLACE_TAIL,
 } Qcow2FixtureVerb;
 
 typedef struct Qcow2FixtureChange {
     Qcow2FixtureVerb verb;
     const char *name; /* or ID, of a snapshot that is there */
     const char *new_name;
-    uint64_t seed;    /* REPLACE: of its date */
+    uint64_t seed;    /* REPLACE: of its date; REPLACE_TAIL: of the data */
+    uint64_t kept;    /* REPLACE_TAIL: bytes of VM state; 0: all */
+    uint64_t bytes;   /* REPLACE_TAIL: of data */
     bool keeps_freed; /* nothing is discarded */
 } Qcow2FixtureChange;
 

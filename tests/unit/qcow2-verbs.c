@@ -58,6 +58,19 @@ static bool change(BlockFile *file, Qcow2FixtureVerb verb, const char *name,
     return qcow2_fixture_change(file, &change, errp);
 }
 
+static bool replace_tail(BlockFile *file, GError **errp)
+{
+    Qcow2FixtureChange change = {
+        .verb = QCOW2_FIXTURE_REPLACE_TAIL,
+        .name = "old",
+        .seed = 2,
+        .kept = 3001,
+        .bytes = 20001,
+    };
+
+    return qcow2_fixture_change(file, &change, errp);
+}
+
 bool qcow2_verb_run(BlockFile *file, Qcow2Verb verb, GError **errp)
 {
     switch (verb) {
@@ -79,6 +92,8 @@ bool qcow2_verb_run(BlockFile *file, Qcow2Verb verb, GError **errp)
         return change(file, QCOW2_FIXTURE_RENAME, "old", "new", errp);
     case QCOW2_VERB_FREE_STALE:
         return change(file, QCOW2_FIXTURE_FREE_STALE, NULL, NULL, errp);
+    case QCOW2_VERB_REPLACE_TAIL:
+        return replace_tail(file, errp);
     case QCOW2_VERBS:
         break;
     }

@@ -20,6 +20,7 @@ typedef enum Qcow2Verb {
     QCOW2_VERB_SAVE_REPLACE,
     QCOW2_VERB_RENAME,
     QCOW2_VERB_FREE_STALE,
+    QCOW2_VERB_REPLACE_TAIL,
     QCOW2_VERBS, /* how many there are */
 } Qcow2Verb;
 
