@@ -3,7 +3,7 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * Writing the snapshot table: old entries stay what they are to the last byte,
- * new ones are what QEMU would write.
+ * but for what is to change, new ones are what QEMU would write.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -207,6 +207,80 @@ START_TEST(longest_table)
 }
 END_TEST
 
+/* "1" and "n" behind @extra bytes of extra data, all other bytes are 0xab. */
+static GByteArray *strange_entry(unsigned extra)
+{
+    GByteArray *entry = g_byte_array_new();
+
+    g_byte_array_set_size(entry, 40 + extra);
+    memset(entry->data, 0xab, entry->len);
+    qcow2_fixture_poke(entry, 12, 2, 1);
+    qcow2_fixture_poke(entry, 14, 2, 1);
+    qcow2_fixture_poke(entry, 36, 4, extra);
+    return g_byte_array_append(entry, (const uint8_t *)"1n", 2);
+}
+
+/* What the entry becomes, written by hand. */
+static void expect_vmstate(GByteArray *entry, unsigned extra, uint64_t size)
+{
+    if (extra < 8) {
+        g_byte_array_set_size(entry, 40);
+        qcow2_fixture_poke(entry, 36, 4, 24);
+        g_byte_array_set_size(entry, 64);
+        qcow2_fixture_poke(entry, 48, 8, 0x123400);
+        qcow2_fixture_poke(entry, 56, 8, UINT64_MAX);
+        g_byte_array_append(entry, (const uint8_t *)"1n", 2);
+    }
+    qcow2_fixture_poke(entry, 0, 8, 0x5600);
+    qcow2_fixture_poke(entry, 8, 4, 78);
+    qcow2_fixture_poke(entry, 32, 4, size > UINT32_MAX ? 0 : size);
+    qcow2_fixture_poke(entry, 40, 8, size);
+}
+
+/* Other VM state in the middle one of three: no other byte changes. */
+START_TEST(other_vmstate)
+{
+    static const unsigned extras[] = { 0, 4, 7, 8, 12, 16, 24, 31, 1024 };
+    unsigned extra = extras[_i / 2];
+    uint64_t size = _i % 2 ? UINT32_MAX + 1ULL : UINT32_MAX;
+    g_autoptr(GByteArray) stored = strange_entry(extra);
+    g_autoptr(GBytes) entry = g_bytes_new(stored->data, stored->len);
+    Qcow2Snapshot other = { .entry = entry };
+    Qcow2Snapshot old = {
+        .entry = entry,
+        .disk_size = 0x123400,
+        .icount = QCOW2_NO_ICOUNT,
+    };
+    Qcow2Snapshot changed = {
+        .l1_table_offset = 0x5600,
+        .l1_size = 78,
+        .vm_state_size = size,
+    };
+    g_autoptr(GPtrArray) snapshots = repeat(&other, 3);
+    g_autoptr(GByteArray) expected = g_byte_array_new();
+    g_autoptr(GByteArray) table = NULL;
+    unsigned i;
+
+    g_ptr_array_index(snapshots, 1) = &old;
+    for (i = 0; i < 3; i++) {
+        g_autoptr(GByteArray) one = strange_entry(extra);
+
+        if (i == 1) {
+            expect_vmstate(one, extra, size);
+        }
+        while (expected->len % 8) {
+            g_byte_array_append(expected, (const uint8_t *)"", 1);
+        }
+        g_byte_array_append(expected, one->data, one->len);
+    }
+    table =
+        qcow2_snapshot_table_change_vmstate(snapshots, &old, &changed, NULL);
+    ck_assert_ptr_nonnull(table);
+    ck_assert_uint_eq(table->len, expected->len);
+    ck_assert_mem_eq(table->data, expected->data, expected->len);
+}
+END_TEST
+
 static Suite *snapshot_entry_suite(void)
 {
     Suite *suite = suite_create("qcow2-snapshot-entry");
@@ -216,6 +290,7 @@ static Suite *snapshot_entry_suite(void)
     tcase_add_test(tcase, old_entries_are_kept_byte_for_byte);
     tcase_add_loop_test(tcase, new_entry, 0, 2);
     tcase_add_loop_test(tcase, size_fields, 0, 6);
+    tcase_add_loop_test(tcase, other_vmstate, 0, 18);
     tcase_add_test(tcase, most_snapshots);
     tcase_add_test(tcase, longest_table);
     suite_add_tcase(suite, tcase);
