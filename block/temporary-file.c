@@ -58,8 +58,13 @@ static bool create_nameless(TemporaryFile *file)
 
 static bool create_named(TemporaryFile *file)
 {
-    file->path = g_build_filename(file->directory, ".qemu-snap-XXXXXX", NULL);
-    file->fd = mkostemp(file->path, O_CLOEXEC);
+    /* What one attempt leaves of the pattern is not one for the next. */
+    do {
+        g_free(file->path);
+        file->path =
+            g_build_filename(file->directory, ".qemu-snap-XXXXXX", NULL);
+        file->fd = mkostemp(file->path, O_CLOEXEC);
+    } while (file->fd < 0 && errno == EINTR);
     file->named = file->fd >= 0;
     return file->named;
 }
@@ -84,20 +89,23 @@ const char *temporary_file_path(const TemporaryFile *file)
     return file->path;
 }
 
-/* Give the file the name @path, which must be free. Returns 0 or an errno. */
+/*
+ * Give the file the name @path, which must be free. Returns 0 or an errno. A
+ * signal is no reason to lose it; at worst it has two names then.
+ */
 static int take_name(TemporaryFile *file, const char *path)
 {
     int fd;
 
     if (!file->named) {
-        return linkat(AT_FDCWD, file->path, AT_FDCWD, path, AT_SYMLINK_FOLLOW) <
-                       0
+        return TEMP_FAILURE_RETRY(linkat(AT_FDCWD, file->path, AT_FDCWD, path,
+                                         AT_SYMLINK_FOLLOW)) < 0
                    ? errno
                    : 0;
     }
     /* Not every file system that gets here has links, or can do this. */
-    if (renameat2(AT_FDCWD, file->path, AT_FDCWD, path, RENAME_NOREPLACE) ==
-        0) {
+    if (TEMP_FAILURE_RETRY(renameat2(AT_FDCWD, file->path, AT_FDCWD, path,
+                                     RENAME_NOREPLACE)) == 0) {
         file->named = false;
         return 0;
     }
@@ -110,7 +118,7 @@ static int take_name(TemporaryFile *file, const char *path)
         return errno;
     }
     close(fd);
-    if (rename(file->path, path) < 0) {
+    if (TEMP_FAILURE_RETRY(rename(file->path, path)) < 0) {
         int error = errno;
 
         unlink(path);

@@ -38,6 +38,42 @@ int open(const char *path, int flags, ...)
     return real(path, flags, mode);
 }
 
+/* Each of these is interrupted so often before it does anything. */
+static int interruptions;
+
+static int interrupt_call(void)
+{
+    static int left;
+
+    left = left > 0 ? left - 1 : interruptions;
+    errno = EINTR;
+    return left > 0 ? -1 : 0;
+}
+
+int mkostemp(char *pattern, int flags)
+{
+    typeof(mkostemp) *real = dlsym(RTLD_NEXT, "mkostemp64");
+
+    /* Some of what it tries may already stand there. */
+    return interrupt_call() < 0 ? (pattern[strlen(pattern) - 1] = '0', -1)
+                                : real(pattern, flags);
+}
+
+int linkat(int from, const char *old, int to, const char *new, int flags)
+{
+    typeof(linkat) *real = dlsym(RTLD_NEXT, "linkat");
+
+    return interrupt_call() < 0 ? -1 : real(from, old, to, new, flags);
+}
+
+int renameat2(int from, const char *old, int to, const char *new,
+              unsigned flags)
+{
+    typeof(renameat2) *real = dlsym(RTLD_NEXT, "renameat2");
+
+    return interrupt_call() < 0 ? -1 : real(from, old, to, new, flags);
+}
+
 /* Both kinds of files; the errors are those of different file systems. */
 static const int kinds[] = { 0, EOPNOTSUPP, EISDIR, EINVAL };
 
@@ -125,6 +161,25 @@ START_TEST(stays_when_it_is_kept)
     g_clear_pointer(&fixture.file, temporary_file_free);
     ck_assert_uint_eq(count_files(&fixture), 1);
     assert_kept(&fixture, path, "kept", "word");
+    teardown(&fixture);
+}
+END_TEST
+
+/* What is kept is all there is of it: a signal is no reason to lose it. */
+START_TEST(interrupted_calls_are_made_again)
+{
+    Fixture fixture;
+    g_autofree char *path = NULL;
+    GError *error = NULL;
+
+    interruptions = 2;
+    setup(&fixture, _i);
+    write_word(fixture.file, "word");
+    path = temporary_file_keep(fixture.file, "name", &error);
+    interruptions = 0;
+    ck_assert_msg(path != NULL, "%s", error ? error->message : "");
+    assert_kept(&fixture, path, "name", "word");
+    ck_assert_uint_eq(count_files(&fixture), 1);
     teardown(&fixture);
 }
 END_TEST
@@ -230,6 +285,7 @@ static Suite *temporary_file_suite(void)
 
     tcase_add_loop_test(tcase, goes_away, 0, all);
     tcase_add_loop_test(tcase, stays_when_it_is_kept, 0, all);
+    tcase_add_loop_test(tcase, interrupted_calls_are_made_again, 0, all);
     tcase_add_loop_test(tcase, replaces_nothing, 0, all);
     tcase_add_loop_test(tcase, is_published, 0, all);
     tcase_add_loop_test(tcase, is_not_published_instead_of_another, 0, all);
