@@ -11,9 +11,15 @@
  *   FAIL_FILE    made when the call has come and has failed
  *   FAIL_SIGNAL  if set: nothing fails, but this signal comes instead
  *   FAIL_COUNTS  if set: a file for how many calls there were of each kind
+ *   FAIL_SYSTEM  words for what else is the case, each time:
+ *                  locked  somebody has the image, at the first attempt
+ *                  held    somebody has it at every attempt
+ *                  clones  the file system clones (it copies, in fact)
+ *                  named   it has no files without names
  *
  * Calls are counted over all threads. Only those are of interest that concern
- * images and streams: calls that open other files, for one, are left alone.
+ * images, temporary files and streams: calls that open other files, for one,
+ * are left alone.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,6 +30,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,6 +50,7 @@ enum {
     DISCARD,
     TRUNCATE,
     CLONE,
+    NAME,   /* that a temporary file gets */
     INPUT,  /* of a stream */
     OUTPUT, /* the same */
     MEMORY, /* 1 MiB or more */
@@ -50,8 +58,8 @@ enum {
 };
 
 static const char *const names[KINDS] = {
-    "open",    "status",   "lock",  "read",  "write",  "flush",  "allocate",
-    "discard", "truncate", "clone", "input", "output", "memory",
+    "open",    "status",   "lock",  "read", "write", "flush",  "allocate",
+    "discard", "truncate", "clone", "name", "input", "output", "memory",
 };
 
 #define LEAST_MEMORY (1024 * 1024)
@@ -96,6 +104,11 @@ static int is_short(void)
     return atoi(setting("FAIL_ERROR")) == 0;
 }
 
+static int system_is(const char *word)
+{
+    return strstr(setting("FAIL_SYSTEM"), word) != NULL;
+}
+
 /* The function that is hidden by this one. */
 #define NEXT(function) ((__typeof__(&function))dlsym(RTLD_NEXT, #function))
 
@@ -113,24 +126,85 @@ static __attribute__((destructor)) void write_counts(void)
     }
 }
 
-int open64(const char *path, int flags, ...)
+static int is_nameless(int flags)
+{
+    return (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+/* Images; directories, for temporary files in them; and these themselves. */
+static int is_of_interest(const char *path, int flags)
 {
     const char *end = strrchr(path, '.');
+    struct stat64 status;
+
+    return (end && !strcmp(end, ".qcow2")) || flags & O_DIRECTORY ||
+           strstr(path, "qemu-snap-") ||
+           (!strncmp(path, "/proc/self/fd/", 14) &&
+            NEXT(stat64)(path, &status) == 0 && S_ISREG(status.st_mode));
+}
+
+int open64(const char *path, int flags, ...)
+{
     va_list args;
     int mode;
 
     va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, int) : 0;
+    mode = flags & O_CREAT || is_nameless(flags) ? va_arg(args, int) : 0;
     va_end(args);
-    if (end && !strcmp(end, ".qcow2") && fails(OPEN)) {
+    if (is_of_interest(path, flags) && fails(OPEN)) {
         return error();
     }
+    if (is_nameless(flags) && system_is("named")) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
     return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int mkostemp64(char *path, int flags)
+{
+    return fails(OPEN) ? error() : NEXT(mkostemp64)(path, flags);
+}
+
+int linkat(int from, const char *old, int to, const char *new, int flags)
+{
+    return fails(NAME) ? error() : NEXT(linkat)(from, old, to, new, flags);
+}
+
+int renameat2(int from, const char *old, int to, const char *new,
+              unsigned flags)
+{
+    return fails(NAME) ? error() : NEXT(renameat2)(from, old, to, new, flags);
+}
+
+int rename(const char *old, const char *new)
+{
+    return fails(NAME) ? error() : NEXT(rename)(old, new);
+}
+
+int access(const char *path, int mode)
+{
+    return fails(STATUS) ? error() : NEXT(access)(path, mode);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+    return fails(STATUS) ? error() : NEXT(fchmod)(fd, mode);
 }
 
 int fstat64(int fd, struct stat64 *status)
 {
     return fails(STATUS) ? error() : NEXT(fstat64)(fd, status);
+}
+
+/* Does somebody else have what is to be locked? */
+static int is_locked(const struct flock *lock)
+{
+    static atomic_int attempts;
+
+    return lock->l_type != F_UNLCK &&
+           (system_is("held") ||
+            (system_is("locked") && atomic_fetch_add(&attempts, 1) == 0));
 }
 
 int fcntl64(int fd, int command, ...)
@@ -143,6 +217,10 @@ int fcntl64(int fd, int command, ...)
     va_end(args);
     if ((command == F_OFD_SETLK || command == F_OFD_GETLK) && fails(LOCK)) {
         return error();
+    }
+    if (command == F_OFD_SETLK && is_locked(argument)) {
+        errno = EAGAIN;
+        return -1;
     }
     return syscall(SYS_fcntl, fd, command, argument);
 }
@@ -198,6 +276,11 @@ int fdatasync(int fd)
     return fails(FLUSH) ? error() : NEXT(fdatasync)(fd);
 }
 
+int fsync(int fd)
+{
+    return fails(FLUSH) ? error() : NEXT(fsync)(fd);
+}
+
 int fallocate64(int fd, int mode, off64_t offset, off64_t bytes)
 {
     return fails(mode ? DISCARD : ALLOCATE)
@@ -210,6 +293,23 @@ int ftruncate64(int fd, off64_t size)
     return fails(TRUNCATE) ? error() : NEXT(ftruncate64)(fd, size);
 }
 
+static int copy_range(int fd, const struct file_clone_range *range)
+{
+    loff_t from = range->src_offset;
+    loff_t to = range->dest_offset;
+    uint64_t left = range->src_length;
+
+    while (left > 0) {
+        ssize_t done = copy_file_range(range->src_fd, &from, fd, &to, left, 0);
+
+        if (done <= 0) {
+            return -1;
+        }
+        left -= done;
+    }
+    return 0;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     va_list args;
@@ -220,6 +320,9 @@ int ioctl(int fd, unsigned long request, ...)
     va_end(args);
     if (request == FICLONERANGE && fails(CLONE)) {
         return error();
+    }
+    if (request == FICLONERANGE && system_is("clones")) {
+        return copy_range(fd, argument);
     }
     return syscall(SYS_ioctl, fd, request, argument);
 }
