@@ -6,7 +6,8 @@
  *
  * A request lies on the stack of the coroutine that waits for it and goes
  * through: `pending', in order of arrival -> accepted by the kernel -> result
- * there, coroutine woken. Invariants:
+ * there, coroutine woken. One that a signal has disturbed, which some file
+ * systems (FUSE) allow, goes back to `pending'. Invariants:
  *
  * 1. Requests are submitted once in each turn of the event loop, right before
  *    it may sleep. So all that came up in one turn go out in one system call.
@@ -137,9 +138,14 @@ static void aio_native_notified(void *opaque)
     g_assert(count >= 0 && (unsigned)count <= native->in_flight);
     for (int i = 0; i < count; i++) {
         NativeRequest *request = events[i].data;
+        ssize_t result = (long)events[i].res;
 
         native->in_flight--;
-        native_request_complete(request, (long)events[i].res);
+        if (result == -EINTR) {
+            g_queue_push_tail_link(&native->pending, &request->link);
+        } else {
+            native_request_complete(request, result);
+        }
     }
 }
 

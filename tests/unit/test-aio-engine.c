@@ -4,8 +4,8 @@
  *
  * What the engines make of short transfers, interruptions and full queues. The
  * kernel rarely does these things when asked to, so this program has its own
- * io_setup(), io_submit(), preadv() and pwritev(), which call the real ones
- * with less, or not at all, as a test says.
+ * io_setup(), io_submit(), io_getevents(), preadv() and pwritev(), which call
+ * the real ones with less, or not at all, or change a result, as a test says.
  */
 #include <check.h>
 #include <dlfcn.h>
@@ -27,6 +27,8 @@ static struct {
     unsigned submit_step;
     unsigned submit_calls;
     unsigned submit_most; /* requests in one call */
+    int results[4];       /* of requests; 0: the real one */
+    unsigned result_step;
     size_t transfer_most; /* bytes in one call; 0: no limit */
     unsigned interruptions;
     int transfer_error;
@@ -55,6 +57,25 @@ int io_submit(io_context_t context, long count, struct iocb *requests[])
         return fault;
     }
     return real(context, fault > 0 ? MIN(fault, count) : count, requests);
+}
+
+int io_getevents(io_context_t context, long least, long most,
+                 struct io_event *events, struct timespec *timeout)
+{
+    typeof(io_getevents) *real = dlsym(RTLD_NEXT, "io_getevents");
+    int count = real(context, least, most, events, timeout);
+
+    for (int i = 0; i < count; i++) {
+        int result = 0;
+
+        if (faults.result_step < G_N_ELEMENTS(faults.results)) {
+            result = faults.results[faults.result_step++];
+        }
+        if (result) {
+            events[i].res = result;
+        }
+    }
+    return count;
 }
 
 /* Only the first buffer, and of that no more than the fault allows. */
@@ -374,6 +395,27 @@ START_TEST(errors_of_the_kernel)
 }
 END_TEST
 
+/* A request that a signal has disturbed is made again. */
+static void coroutine_fn check_disturbed_requests(void *opaque)
+{
+    EngineTest *test = opaque;
+    struct iovec iov;
+
+    engine_fill_vector(test, &iov, 1, BLOCK);
+    for (unsigned i = 0; i < 3; i++) {
+        faults.results[i] = -EINTR;
+    }
+    ck_assert_int_eq(aio_engine_pwritev(test->engine, BLOCK, 0, &iov, 1), 0);
+    ck_assert_uint_eq(faults.submit_calls, 4);
+    engine_assert_file(test, 0, test->buffer, BLOCK);
+}
+
+START_TEST(disturbed_requests)
+{
+    engine_run_case(ENGINE_NATIVE, check_disturbed_requests);
+}
+END_TEST
+
 START_TEST(native_setup_fails)
 {
     AioEngine *engine = NULL;
@@ -404,6 +446,7 @@ static Suite *aio_engine_suite(void)
     tcase_add_test(tcase, errors_of_submission);
     tcase_add_test(tcase, failed_submission_wakes_the_loop);
     tcase_add_test(tcase, errors_of_the_kernel);
+    tcase_add_test(tcase, disturbed_requests);
     tcase_add_test(tcase, native_setup_fails);
     suite_add_tcase(suite, tcase);
     return suite;
