@@ -134,7 +134,7 @@ failing_call()
     shift 3
     [ -e "$SCRATCH/fail-call.so" ] ||
         ${CC:-cc} -shared -fPIC -o "$SCRATCH/fail-call.so" \
-            "$TOP/tests/cli/fail-call.c" -ldl
+            "$TOP/tests/cli/fail-call.c" "$TOP/tests/cli/fail-request.c" -ldl
     rm -f "$SCRATCH/failed"
     timeout "$PATIENCE" env FAIL_CALL="$kind" FAIL_NTH="$nth" \
         FAIL_ERROR="$errno" FAIL_FILE="$SCRATCH/failed" \

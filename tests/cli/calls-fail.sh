@@ -89,7 +89,8 @@ make_images()
     set_l1_refcount damaged.qcow2 0000
 }
 
-# The words behind the name of each are the command.
+# The words behind the name of each are the command. Behind a colon is the
+# engine, if it is not threads.
 commands=(
     'sound save -q -n new image.qcow2'
     'sound save -q -n one --replace image.qcow2'
@@ -117,6 +118,10 @@ commands=(
     'sound snapshot -a one image.qcow2'
     'leaky check -r leaks image.qcow2'
     'damaged check -r all image.qcow2'
+    'sound:native save -q -n new image.qcow2'
+    'sound:native load -n one image.qcow2'
+    'sound:io_uring save -q -n new image.qcow2'
+    'sound:io_uring load -n one image.qcow2'
 )
 
 # The image is locked: the stream takes the way round. Behind the colon is what
@@ -141,15 +146,19 @@ prepare()
     [[ " $* " != *other.qcow2* ]] || cp sound.qcow2 old/other.qcow2
     shift
     arguments=("$@")
-    [ "$1" = snapshot ] || arguments+=(--aio=threads --cache=writeback)
-    [ -z "$system" ] || arguments+=(-T 'snap_stream_in,file=trace')
+    case $1:$system in
+    snapshot:*) ;;
+    *:native | *:io_uring) arguments+=(--aio="$system" --cache=none) ;;
+    *) arguments+=(--aio=threads --cache=writeback) ;;
+    esac
+    ! is_detour || arguments+=(-T 'snap_stream_in,file=trace')
     input=stream
     [[ $system != *clones* ]] || input=long
 }
 
 is_detour()
 {
-    [ -n "$system" ]
+    [[ $system = @(locked|held)* ]]
 }
 
 # run_with KIND NTH ERRNO: leaves $status, `out', `err' and the images behind,
@@ -370,7 +379,24 @@ kinds_of_interest()
     mapfile -t kinds < <(grep -v ' 0$' good.counts | grep -E "$pattern")
 }
 
+# Not every file system has O_DIRECT, and not every sandbox io_uring.
+forget_missing_engines()
+{
+    local engine command
+    for engine in native io_uring; do
+        qemu_snap load -q -n one --aio=$engine --cache=none sound.qcow2 \
+            > /dev/null 2> err && continue
+        echo "without $engine: $(cat err)"
+        for command in "${!commands[@]}"; do
+            [[ ${commands[command]} != sound:$engine* ]] ||
+                unset "commands[$command]"
+        done
+        commands=("${commands[@]}")
+    done
+}
+
 make_images
+forget_missing_engines
 if [ "$rounds" -ge 200 ]; then
     for description in "${commands[@]}" "${detours[@]}"; do
         good_run "$description"

@@ -19,7 +19,7 @@
  *
  * Calls are counted over all threads. Only those are of interest that concern
  * images, temporary files and streams: calls that open other files, for one,
- * are left alone.
+ * are left alone. Reads and writes are also those of fail-request.c.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -29,8 +29,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -39,23 +39,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum {
-    OPEN,
-    STATUS,
-    LOCK,
-    READ,
-    WRITE,
-    FLUSH,
-    ALLOCATE,
-    DISCARD,
-    TRUNCATE,
-    CLONE,
-    NAME,   /* that a temporary file gets */
-    INPUT,  /* of a stream */
-    OUTPUT, /* the same */
-    MEMORY, /* 1 MiB or more */
-    KINDS,
-};
+#include "fail-call.h"
 
 static const char *const names[KINDS] = {
     "open",    "status",   "lock",  "read", "write", "flush",  "allocate",
@@ -73,8 +57,7 @@ static const char *setting(const char *name)
     return value ? value : "";
 }
 
-/* Is it this call's turn? */
-static int fails(int kind)
+int fails(int kind)
 {
     long number = atomic_fetch_add(&counts[kind], 1) + 1;
     int fd;
@@ -93,24 +76,26 @@ static int fails(int kind)
     return 1;
 }
 
+int failure(void)
+{
+    return atoi(setting("FAIL_ERROR"));
+}
+
 static int error(void)
 {
-    errno = atoi(setting("FAIL_ERROR"));
+    errno = failure();
     return -1;
 }
 
 static int is_short(void)
 {
-    return atoi(setting("FAIL_ERROR")) == 0;
+    return failure() == 0;
 }
 
 static int system_is(const char *word)
 {
     return strstr(setting("FAIL_SYSTEM"), word) != NULL;
 }
-
-/* The function that is hidden by this one. */
-#define NEXT(function) ((__typeof__(&function))dlsym(RTLD_NEXT, #function))
 
 static __attribute__((destructor)) void write_counts(void)
 {
