@@ -127,18 +127,25 @@ SNAP_COMMAND="$VG $(printf '%q' "$QEMU_SNAP")"
 
 # failing_call KIND NTH ERRNO COMMAND...: a command for which one call of the
 # operating system goes wrong, as tests/cli/fail-call.c says. If it did, there
-# is a file `failed'. Who hangs then is stopped, with status 124.
+# is a file `failed'. Who hangs then is stopped, with status 124. Who leaves a
+# descriptor open has status 125 instead of his own.
 failing_call()
 {
-    local kind=$1 nth=$2 errno=$3
+    local kind=$1 nth=$2 errno=$3 status=0
     shift 3
     [ -e "$SCRATCH/fail-call.so" ] ||
         ${CC:-cc} -shared -fPIC -o "$SCRATCH/fail-call.so" \
-            "$TOP/tests/cli/fail-call.c" "$TOP/tests/cli/fail-request.c" -ldl
-    rm -f "$SCRATCH/failed"
+            "$TOP"/tests/cli/{fail-call,fail-request,left-open}.c -ldl
+    rm -f "$SCRATCH/failed" "$SCRATCH/left-open"
     timeout "$PATIENCE" env FAIL_CALL="$kind" FAIL_NTH="$nth" \
         FAIL_ERROR="$errno" FAIL_FILE="$SCRATCH/failed" \
-        FAIL_COUNTS="$SCRATCH/counts" LD_PRELOAD="$SCRATCH/fail-call.so" "$@"
+        FAIL_COUNTS="$SCRATCH/counts" LEFT_OPEN="$SCRATCH/left-open" \
+        LD_PRELOAD="$SCRATCH/fail-call.so" "$@" || status=$?
+    [ ! -s "$SCRATCH/left-open" ] || {
+        echo "left open: $(cat "$SCRATCH/left-open")" >&2
+        status=125
+    }
+    return $status
 }
 
 # expect_status N COMMAND...: leaves files `out' and `err' behind.
