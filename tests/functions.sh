@@ -125,6 +125,14 @@ qemu_snap()
 # shellcheck disable=SC2034
 SNAP_COMMAND="$VG $(printf '%q' "$QEMU_SNAP")"
 
+# What lets calls go wrong, to be preloaded; see tests/cli/fail-call.c.
+build_fail_call()
+{
+    [ -e "$SCRATCH/fail-call.so" ] ||
+        ${CC:-cc} -shared -fPIC -o "$SCRATCH/fail-call.so" \
+            "$TOP"/tests/cli/{fail-call,fail-request,left-open}.c -ldl
+}
+
 # failing_call KIND NTH ERRNO COMMAND...: a command for which one call of the
 # operating system goes wrong, as tests/cli/fail-call.c says. If it did, there
 # is a file `failed'. Who hangs then is stopped, with status 124. Who leaves a
@@ -133,9 +141,7 @@ failing_call()
 {
     local kind=$1 nth=$2 errno=$3 status=0
     shift 3
-    [ -e "$SCRATCH/fail-call.so" ] ||
-        ${CC:-cc} -shared -fPIC -o "$SCRATCH/fail-call.so" \
-            "$TOP"/tests/cli/{fail-call,fail-request,left-open}.c -ldl
+    build_fail_call
     rm -f "$SCRATCH/failed" "$SCRATCH/left-open"
     timeout "$PATIENCE" env FAIL_CALL="$kind" FAIL_NTH="$nth" \
         FAIL_ERROR="$errno" FAIL_FILE="$SCRATCH/failed" \

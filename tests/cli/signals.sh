@@ -22,12 +22,14 @@ qemu_snap save --raw -n state base.qcow2 < state
 qemu-io -c 'write -q -P 2 512k 1M' base.qcow2
 mkdir place
 
-# run_with_signal NUMBER SIGNAL ARGUMENTS...: leaves the status in $status.
+# run_with_signal NUMBER SIGNAL ARGUMENTS...: leaves the status in $status. What
+# $also is is preloaded besides.
+also=
 run_with_signal()
 {
     status=0
     # A pipe, as QEMU would use one. In the background SIGINT is ignored.
-    env --default-signal=INT LD_PRELOAD="$SCRATCH/signal-at.so" \
+    env --default-signal=INT LD_PRELOAD="$SCRATCH/signal-at.so $also" \
         SIGNAL_AT="$1" SIGNAL_NUMBER="$(kill -l "$2")" SIGNAL_CALLS=calls \
         "$QEMU_SNAP" "${@:3}" < <(exec cat state) > out 2> err || status=$?
 } 2> /dev/null
@@ -101,6 +103,49 @@ for ((at = 5; at <= 25; at += 1 + 60 / rounds)); do
     run_with_signal $at TERM load --raw base.qcow2
     [ -s out ] || fail "SIGTERM at $at: status $status without a word"
 done
+
+# The image is locked when the stream begins, and free when it has come. From
+# its end on, it is saved, or kept under a name that is told.
+expect_saved_or_kept()
+{
+    local kept names
+    kept=$(find place -name '*qemu-snap*')
+    names=$(snapshot_names place/disk.qcow2)
+    expect_clean place/disk.qcow2
+    if [ $status = 0 ]; then
+        [ "$names" = 'state new' ] || fail "$what: snapshots '$names'"
+        [ -z "$kept" ] || fail "$what: left $kept"
+    else
+        [ $status = $((128 + $(kill -l $signal))) ] || fail "$what"
+        [ "$names" = state ] || fail "$what: snapshots '$names'"
+        ! grep -q snap_stream_in trace || [ -n "$kept" ] || fail "$what: lost"
+    fi
+    if [ -n "$kept" ]; then
+        kept_some=yes
+        grep -q "interrupted.*; the stream is kept in '.*$kept'" err ||
+            fail "$what"
+        expect_same state "$kept"
+    fi
+}
+
+build_fail_call
+also=$SCRATCH/fail-call.so
+export FAIL_SYSTEM=locked
+kept_some=no
+calls=1
+for ((round = 0; round <= 2 * rounds && round <= calls; round++)); do
+    at=$((round * calls / (2 * rounds)))
+    signal=${signals[round % 3]}
+    rm -f place/* trace
+    cp base.qcow2 place/disk.qcow2
+    run_with_signal $at $signal save --raw -n new -T snap_stream_in,file=trace \
+        place/disk.qcow2
+    [ $round != 0 ] || calls=$(cat calls)
+    what="a detour with SIG$signal at $at of $calls: $status, $(cat err)"
+    expect_saved_or_kept
+done
+[ $kept_some = yes ] || fail 'never kept on the way into the image'
+also=
 
 # The image stays locked. From the end of the stream on, it is kept in a file
 # whose name is told; until then nothing is.
