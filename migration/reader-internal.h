@@ -46,8 +46,12 @@ enum StreamType {
  */
 #define RAM_MAX_BLOCKS 8192
 
-/* The largest version of a section that is believed. QEMU's are below 100. */
-#define STREAM_MAX_SECTION_VERSION 0xffff
+/*
+ * The largest version of a section that is believed. QEMU's are below 100, but
+ * a watchdog's is 10000, and that of the EEPROM of some network cards a date:
+ * 20061113.
+ */
+#define STREAM_MAX_SECTION_VERSION 99999999
 
 /*
  * Page sizes of QEMU's targets, bytes: the ten low bits of a RAM record are

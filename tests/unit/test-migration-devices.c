@@ -93,6 +93,41 @@ START_TEST(bogus_header_without_description)
 }
 END_TEST
 
+/* In the header of the device that was begun last. */
+static void set_version(StreamBuilder *builder, uint32_t version)
+{
+    g_byte_array_set_size(builder->bytes,
+                          builder->bytes->len - sizeof(version));
+    stream_builder_be32(builder, version);
+}
+
+/* The EEPROM of an i82550 has such a version. */
+START_TEST(version_that_is_a_date)
+{
+    g_autoptr(StreamBuilder) builder = begin_devices();
+
+    stream_builder_full(builder, 7, "0000:00:03.0/eeprom", 0);
+    set_version(builder, 20061113);
+    stream_builder_footer(builder, 7);
+    stream_builder_device(builder, 8, "last", 10);
+    stream_builder_end_stream(builder);
+    stream_builder_expect_devices(builder, 3);
+}
+END_TEST
+
+START_TEST(version_that_nothing_has)
+{
+    g_autoptr(StreamBuilder) builder = begin_devices();
+
+    stream_builder_full(builder, 7, "cpu", 0);
+    set_version(builder, 0x7e7e7e7e);
+    stream_builder_footer(builder, 7);
+    stream_builder_end_stream(builder);
+    stream_builder_expect_error(builder, SNAP_ERROR_STREAM,
+                                "in section 'timer' (id 0)");
+}
+END_TEST
+
 /* Not all that ends in 7e 00 00 00 00 00 is a stream. */
 START_TEST(zero_id_is_no_end)
 {
@@ -459,6 +494,8 @@ static TCase *device_case(void)
     tcase_add_test(tcase, bogus_header_in_device);
     tcase_add_test(tcase, bogus_section_in_device);
     tcase_add_test(tcase, bogus_header_without_description);
+    tcase_add_test(tcase, version_that_is_a_date);
+    tcase_add_test(tcase, version_that_nothing_has);
     tcase_add_test(tcase, zero_id_is_no_end);
     tcase_add_test(tcase, many_zeros_behind_zero_id);
     tcase_add_test(tcase, timer_payload_like_a_footer);
