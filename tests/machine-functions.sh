@@ -81,7 +81,8 @@ qemu_qmp()
     while read -r -t $PATIENCE -u "$out" line; do
         line=${line%$'\r'}
         case $line in
-        *'"id": "test"}') break ;;
+        # That of an error comes first.
+        *'"id": "test"}' | '{"id": "test"'*) break ;;
         esac
     done
     kill "$pid" 2>/dev/null || true
