@@ -33,7 +33,10 @@ typedef struct Qcow2CheckResult {
     uint64_t compressed_clusters;
 } Qcow2CheckResult;
 
-/* Called with one line (or two) about each finding; must not yield. */
+/*
+ * Called with one line (or two) about each finding, when *@result has counted
+ * it; must not yield.
+ */
 typedef void Qcow2CheckFinding(void *opaque, const char *text);
 
 typedef struct Qcow2CheckOptions {

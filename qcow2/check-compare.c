@@ -12,14 +12,14 @@
 static void compare_cluster(Qcow2Check *check, uint64_t cluster,
                             uint64_t stored, uint64_t counted)
 {
-    qcow2_check_say(
-        check, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-        stored < counted ? "ERROR" : "Leaked", cluster, stored, counted);
     if (stored < counted) {
         check->result->corruptions++;
     } else {
         check->result->leaks++;
     }
+    qcow2_check_say(
+        check, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+        stored < counted ? "ERROR" : "Leaked", cluster, stored, counted);
     check->rebuild |= stored == 0;
 }
 
@@ -67,9 +67,9 @@ static void count_unreadable(Qcow2Check *check, uint64_t first, uint64_t end,
                              int error)
 {
     for (; first < end; first++) {
+        check->result->check_errors++;
         qcow2_check_say(check, "Can't get refcount for cluster %" PRIu64 ": %s",
                         first, g_strerror(-error));
-        check->result->check_errors++;
     }
 }
 

@@ -16,13 +16,22 @@ typedef struct Call {
     BlockFile *file;
     Qcow2CheckOptions options;
     Qcow2CheckRun *run;
+    uint64_t counted; /* at the last finding */
 } Call;
+
+static uint64_t count_all(const Qcow2CheckResult *result)
+{
+    return result->corruptions + result->leaks + result->check_errors;
+}
 
 static void note_finding(void *opaque, const char *text)
 {
-    Qcow2CheckRun *run = opaque;
+    Call *call = opaque;
+    uint64_t counted = count_all(&call->run->result);
 
-    g_ptr_array_add(run->findings, g_strdup(text));
+    g_ptr_array_add(call->run->findings, g_strdup(text));
+    call->run->uncounted += counted == call->counted;
+    call->counted = counted;
 }
 
 static void coroutine_fn check_entry(void *opaque)
@@ -37,7 +46,9 @@ void qcow2_check_run(BlockFile *file, Qcow2Repair repair, Qcow2CheckRun *run)
 {
     Call call = {
         .file = file,
-        .options = { .repair = repair, .finding = note_finding, .opaque = run },
+        .options = { .repair = repair,
+                     .finding = note_finding,
+                     .opaque = &call },
         .run = run,
     };
 
@@ -61,7 +72,7 @@ uint64_t qcow2_check_findings(const GByteArray *image)
 
     qcow2_check_run(file, QCOW2_REPAIR_NOTHING, &run);
     ck_assert_msg(run.done, "%s", run.error ? run.error->message : "");
-    return run.result.corruptions + run.result.leaks + run.result.check_errors;
+    return count_all(&run.result);
 }
 
 static void raise_all(GByteArray *image)

@@ -14,6 +14,7 @@
 typedef struct Qcow2CheckRun {
     Qcow2CheckResult result;
     GPtrArray *findings; /* of char * */
+    unsigned uncounted;  /* findings that came before `result' counted them */
     bool done;           /* what qcow2_check() returned */
     GError *error;
 } Qcow2CheckRun;

@@ -87,6 +87,7 @@ START_TEST(finds_and_repairs_damage)
     ck_assert(look.done);
     ck_assert_uint_eq(memory_file_count(file, MEMORY_FILE_WRITE), 0);
     ck_assert_uint_gt(look.findings->len, 0);
+    ck_assert_uint_eq(look.uncounted, 0);
     ck_assert(look.result.leaks > 0 || !is_leak(damage));
     ck_assert(look.result.corruptions > 0 || damage == QCOW2_DAMAGE_LEAK);
 
