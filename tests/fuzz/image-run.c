@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "event-loop.h"
+#include "image-flags.h"
 #include "image-run.h"
 #include "memory-file.h"
 #include "qcow2-vmstate.h"
+#include "../unit/qcow2-fixture.h"
 
 /* An image of FUZZ_MAX_BYTES and all that is done to it fit in easily. */
 #define DISK_BYTES (32 * 1024 * 1024)
@@ -37,6 +39,8 @@ typedef struct CheckRun {
     uint64_t flags;       /* corruptions that are wrong COPIED flags, */
     uint64_t harmless;    /* that are missing */
     uint64_t unknown;     /* clusters whose refcount cannot be read */
+    /* What the findings say about flags, or NULL. */
+    ImageFlags *by_references;
     bool refers_to_free;
     bool refers_behind_end;
     bool done;
@@ -45,6 +49,7 @@ typedef struct CheckRun {
 static void note_finding(void *opaque, const char *text)
 {
     CheckRun *run = opaque;
+    uint64_t times = run->result->corruptions - run->corruptions;
 
     fuzz_assert(*text, "a finding without words");
     fuzz_say("%s", text);
@@ -52,9 +57,10 @@ static void note_finding(void *opaque, const char *text)
     run->refers_behind_end |= strstr(text, "exceeding the end of the file") !=
                               NULL;
     run->unknown += g_str_has_prefix(text, "Can't get refcount for cluster");
+    if (run->by_references) {
+        image_flags_note(run->by_references, text, times);
+    }
     if (strstr(text, "OFLAG_COPIED")) {
-        uint64_t times = run->result->corruptions - run->corruptions;
-
         run->flags += times;
         run->harmless += g_str_has_suffix(text, " refcount=1") ? times : 0;
     }
@@ -86,17 +92,28 @@ bool image_run_check(BlockFile *file, Qcow2Repair repair,
 ImageVerdict image_run_judge(BlockFile *file)
 {
     Qcow2CheckResult result;
-    CheckRun run = { .file = file, .result = &result };
+    g_autoptr(ImageFlags) flags = image_flags_new();
+    CheckRun run = { .file = file, .result = &result, .by_references = flags };
+    uint64_t rightly_missing = 0;
+    uint64_t hidden = 0;
     uint64_t all;
 
     event_loop_run(check_entry, &run);
     if (!run.done) {
-        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, true, true };
+        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                               UINT64_MAX, true,       true };
+    }
+    if (image_flags_any(flags)) {
+        g_autoptr(GByteArray) image = qcow2_fixture_content(file);
+
+        rightly_missing = image_flags_rightly_missing(flags, image);
+        hidden = image_flags_hidden(flags, image);
     }
     all = result.corruptions + result.check_errors;
     return (ImageVerdict){
         .corruptions = all,
-        .harmful = all - run.harmless - run.unknown,
+        .but_right_flags = all - rightly_missing,
+        .harmful = all - run.harmless - run.unknown + hidden,
         .but_flags = all - run.flags - run.unknown,
         .refers_to_free = run.refers_to_free,
         .refers_behind_end = run.refers_behind_end,

@@ -18,9 +18,17 @@ typedef struct ImageVerdict {
     uint64_t corruptions;
 
     /*
-     * Without COPIED flags that are missing: they cost a look-up, no more. And
-     * without clusters whose refcount cannot be read: the block that cannot be
-     * used is one corruption, and there are more of them in a longer file.
+     * Without COPIED flags that are missing by a refcount that is too low: so
+     * many references as there are, they must be missing.
+     */
+    uint64_t but_right_flags;
+
+    /*
+     * Without COPIED flags that are missing: they cost a look-up, no more. With
+     * those that should be missing and that a refcount, which is too low, does
+     * not betray. And without clusters whose refcount cannot be read: the block
+     * that cannot be used is one corruption, and there are more of them in a
+     * longer file.
      */
     uint64_t harmful;
 

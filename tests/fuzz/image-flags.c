@@ -1,0 +1,158 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * See image-flags.h.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "image-flags.h"
+#include "../unit/qcow2-fixture.h"
+
+#define COPIED      (1ULL << 63)
+#define COMPRESSED  (1ULL << 62)
+#define OFFSET_MASK 0x00fffffffffffe00ULL
+
+/* An incompatible feature: no refcount says anything about data. */
+#define DATA_FILE 4
+
+typedef struct MissingFlag {
+    uint64_t entry; /* of an L1 or L2 table */
+    uint64_t times;
+} MissingFlag;
+
+struct ImageFlags {
+    GHashTable *shared; /* clusters with refcount 1 and more references */
+    GArray *missing;    /* of MissingFlag */
+};
+
+/* What is looked at when the check is over. */
+typedef struct Look {
+    const ImageFlags *flags;
+    const GByteArray *image;
+    Qcow2FixtureHeader header;
+    GHashTable *tables; /* offset of an L2 table -> hidden flags in it */
+} Look;
+
+ImageFlags *image_flags_new(void)
+{
+    ImageFlags *flags = g_new(ImageFlags, 1);
+
+    flags->shared =
+        g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    flags->missing = g_array_new(FALSE, FALSE, sizeof(MissingFlag));
+    return flags;
+}
+
+void image_flags_free(ImageFlags *flags)
+{
+    g_hash_table_unref(flags->shared);
+    g_array_unref(flags->missing);
+    g_free(flags);
+}
+
+static void note_missing(ImageFlags *flags, const char *finding, uint64_t times)
+{
+    const char *entry = strstr(finding, "_entry=");
+    MissingFlag missing = { .times = times };
+
+    if (entry && g_str_has_suffix(finding, " refcount=1")) {
+        missing.entry = g_ascii_strtoull(strchr(entry, '=') + 1, NULL, 16);
+        g_array_append_val(flags->missing, missing);
+    }
+}
+
+void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times)
+{
+    uint64_t cluster;
+    uint64_t refcount;
+
+    if (strstr(finding, "OFLAG_COPIED")) {
+        note_missing(flags, finding, times);
+    } else if (sscanf(finding,
+                      "ERROR cluster %" SCNu64 " refcount=%" SCNu64 " ref",
+                      &cluster, &refcount) == 2 &&
+               refcount == 1) {
+        g_hash_table_add(flags->shared, g_memdup2(&cluster, sizeof(cluster)));
+    }
+}
+
+bool image_flags_any(const ImageFlags *flags)
+{
+    return g_hash_table_size(flags->shared) > 0;
+}
+
+static bool is_shared(const Look *look, uint64_t entry)
+{
+    uint64_t cluster = (entry & OFFSET_MASK) >> look->header.cluster_bits;
+
+    return g_hash_table_contains(look->flags->shared, &cluster);
+}
+
+uint64_t image_flags_rightly_missing(const ImageFlags *flags,
+                                     const GByteArray *image)
+{
+    Look look = { .flags = flags, .image = image };
+    uint64_t count = 0;
+
+    qcow2_fixture_header(image, &look.header);
+    for (guint i = 0; i < flags->missing->len; i++) {
+        const MissingFlag *missing =
+            &g_array_index(flags->missing, MissingFlag, i);
+
+        count += is_shared(&look, missing->entry) ? missing->times : 0;
+    }
+    return count;
+}
+
+static uint64_t count_in_l2_table(const Look *look, uint64_t offset)
+{
+    uint64_t count = 0;
+
+    for (uint64_t i = 0; i < look->header.l2_entries; i++) {
+        uint64_t entry = qcow2_fixture_peek(
+            look->image, offset + i * look->header.l2_entry_bytes, 8);
+
+        count += (entry & COPIED) && !(entry & COMPRESSED) &&
+                 is_shared(look, entry);
+    }
+    return count;
+}
+
+/* A table that is named a thousand times is read once. */
+static uint64_t count_below(const Look *look, uint64_t offset)
+{
+    uint64_t *count = g_hash_table_lookup(look->tables, &offset);
+
+    if (!count) {
+        count = g_new(uint64_t, 1);
+        *count = count_in_l2_table(look, offset);
+        g_hash_table_insert(look->tables, g_memdup2(&offset, sizeof(offset)),
+                            count);
+    }
+    return *count;
+}
+
+uint64_t image_flags_hidden(const ImageFlags *flags, const GByteArray *image)
+{
+    g_autoptr(GHashTable) tables =
+        g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    Look look = { .flags = flags, .image = image, .tables = tables };
+    bool data_file;
+    uint64_t end;
+    uint64_t count = 0;
+
+    qcow2_fixture_header(image, &look.header);
+    data_file = look.header.version > 2 &&
+                (qcow2_fixture_peek(image, 79, 1) & DATA_FILE);
+    end = MIN(look.header.l1_offset + look.header.l1_size * 8ULL, image->len);
+    for (uint64_t at = look.header.l1_offset; at < end; at += 8) {
+        uint64_t entry = qcow2_fixture_peek(image, at, 8);
+        uint64_t offset = entry & OFFSET_MASK;
+
+        count += (entry & COPIED) && is_shared(&look, entry);
+        count += offset && !data_file ? count_below(&look, offset) : 0;
+    }
+    return count;
+}
