@@ -9,8 +9,7 @@
 
 #include "printable.h"
 #include "size.h"
-#include "snap-json.h"
-#include "snap-state.h"
+#include "snap-devices.h"
 
 /* Pages that were written again while the stream was: they are there twice. */
 static uint64_t count_repeated(const MigrationInfo *info, const PageMap *pages)
@@ -79,6 +78,42 @@ static void print_trailer(const SnapState *state)
     printf("trailer: %s (%s)\n", trailer_state(state), size);
 }
 
+/* As it is usually written, in five groups. To free. */
+static char *format_uuid(const uint8_t *uuid)
+{
+    GString *text = g_string_new(NULL);
+    guint i;
+
+    for (i = 0; i < MIGRATION_UUID_BYTES; i++) {
+        g_string_append_printf(text, "%s%02x",
+                               i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "",
+                               uuid[i]);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void print_configuration(const MigrationInfo *info)
+{
+    guint i;
+
+    if (info->machine) {
+        g_autofree char *machine = printable(info->machine);
+
+        printf("machine: %s\n", machine);
+    }
+    if (info->uuid_known) {
+        g_autofree char *uuid = format_uuid(info->uuid);
+
+        printf("uuid: %s\n", uuid);
+    }
+    for (i = 0; i < info->capabilities->len; i++) {
+        g_autofree char *name = printable(info->capabilities->pdata[i]);
+
+        printf("%s%s%s", i ? ", " : "capabilities: ", name,
+               i + 1 < info->capabilities->len ? "" : "\n");
+    }
+}
+
 static void print_state(const SnapState *state)
 {
     const Qcow2Snapshot *snapshot = state->snapshot;
@@ -91,11 +126,7 @@ static void print_state(const SnapState *state)
     printf("snapshot: %s (ID %s)\n", name, id);
     printf("stream size: %s (%" PRIu64 " bytes)\n", size, info->stream_bytes);
     print_trailer(state);
-    if (info->machine) {
-        g_autofree char *machine = printable(info->machine);
-
-        printf("machine: %s\n", machine);
-    }
+    print_configuration(info);
     if (info->page_size) {
         printf("page size: %u\n", info->page_size);
     }
@@ -106,6 +137,7 @@ static void print_state(const SnapState *state)
     }
     printf("device sections: %u\n", info->devices);
     print_blocks(info, pages);
+    snap_print_sections(info);
 }
 
 static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
@@ -134,6 +166,26 @@ static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
     json_builder_end_array(json);
 }
 
+static void add_configuration(JsonBuilder *json, const MigrationInfo *info)
+{
+    guint i;
+
+    if (info->machine) {
+        snap_json_string(json, "machine", info->machine);
+    }
+    if (info->uuid_known) {
+        g_autofree char *uuid = format_uuid(info->uuid);
+
+        snap_json_string(json, "uuid", uuid);
+    }
+    json_builder_set_member_name(json, "capabilities");
+    json_builder_begin_array(json);
+    for (i = 0; i < info->capabilities->len; i++) {
+        json_builder_add_string_value(json, info->capabilities->pdata[i]);
+    }
+    json_builder_end_array(json);
+}
+
 static void print_state_json(const SnapState *state)
 {
     const Qcow2Snapshot *snapshot = state->snapshot;
@@ -146,9 +198,7 @@ static void print_state_json(const SnapState *state)
     snap_json_number(json, "stream-size", info->stream_bytes);
     snap_json_string(json, "trailer", trailer_state(state));
     snap_json_number(json, "trailer-size", overhead(state));
-    if (info->machine) {
-        snap_json_string(json, "machine", info->machine);
-    }
+    add_configuration(json, info);
     if (info->page_size) {
         snap_json_number(json, "page-size", info->page_size);
     }
@@ -159,6 +209,7 @@ static void print_state_json(const SnapState *state)
     }
     snap_json_number(json, "device-sections", info->devices);
     add_blocks(json, info->blocks, pages);
+    snap_json_sections(json, info);
     snap_json_print(json);
 }
 

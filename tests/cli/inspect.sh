@@ -49,4 +49,16 @@ jq -e '.["repeated-pages"] + ([.["ram-blocks"][] |
         .["zero-pages"] > 1000 and .["absent-pages"] == 0)
     ' out > /dev/null || fail "pages do not add up: $(cat out)"
 
+# Every byte of the stream belongs to one section, or to what is around them.
+jq -e '([.sections[].bytes] | add) + .["framing-bytes"] +
+        .["description-bytes"] + .["undelimited-bytes"] == .["stream-size"] and
+    .["undelimited-bytes"] == 0 and all(.sections[]; .delimited) and
+    ([.sections[] | select(.device)] | length) == .["device-sections"] and
+    .sections[0].name == "ram" and .sections[0].bytes > 8 * 1024 * 1024 and
+    any(.sections[]; .name == "timer" and .instance == 0 and .version == 2 and
+        .bytes == 24 + 19 + 5) and .capabilities == []
+    ' out > /dev/null || fail "sections do not add up: $(cat out)"
+expect_status 0 qemu_snap inspect -n second disk.qcow2
+grep -q '^    timer  *0  *2  *48$' out || fail "no timer: $(cat out)"
+
 expect_refusal disk.qcow2 'nosuch' qemu_snap inspect -n nosuch disk.qcow2

@@ -1,0 +1,17 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * What `inspect' shows of the sections of a stream.
+ */
+#ifndef SNAP_DEVICES_H
+#define SNAP_DEVICES_H
+
+#include "snap-json.h"
+#include "snap-state.h"
+
+/* The table of sections, and the same as a member of the object that is open. */
+void snap_print_sections(const MigrationInfo *info);
+void snap_json_sections(JsonBuilder *json, const MigrationInfo *info);
+
+#endif /* SNAP_DEVICES_H */
