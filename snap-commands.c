@@ -16,7 +16,7 @@ const SnapCommand snap_commands[] = {
     { "load", snap_load, "[-n NAME] [--apply] [OPTIONS] IMAGE > STREAM",
       "write a snapshot's VM state as a stream" },
     { "list", snap_list, "[OPTIONS] IMAGE", "list the snapshots" },
-    { "inspect", snap_inspect, "[-n NAME] [OPTIONS] IMAGE",
+    { "inspect", snap_inspect, "[-n NAME] [--devices] [OPTIONS] IMAGE",
       "show what an image or a VM state is made of" },
     { "check", snap_check, "[-r leaks|all] [OPTIONS] IMAGE",
       "find what is wrong in an image, and repair it" },
@@ -74,6 +74,12 @@ static bool parse_new_name(const char *text, SnapOptions *options,
 static bool parse_replace(const char *text, SnapOptions *options, GError **errp)
 {
     options->replace = true;
+    return true;
+}
+
+static bool parse_devices(const char *text, SnapOptions *options, GError **errp)
+{
+    options->devices = true;
     return true;
 }
 
@@ -273,6 +279,8 @@ const SnapOption snap_options[] = {
       "a further disk of the machine, to which the same happens, but for VM "
       "state (load: with --apply; may be repeated)",
       parse_with },
+    { "devices", 0, NULL, false, "inspect",
+      "show what is in the devices of the snapshot's VM state", parse_devices },
     { "no-discard", 0, NULL, false, "save load create delete apply gc",
       "what becomes free inside IMAGE keeps its disk space", parse_no_discard },
     { "size", 's', "SIZE", false, "save",

@@ -14,4 +14,11 @@
 void snap_print_sections(const MigrationInfo *info);
 void snap_json_sections(JsonBuilder *json, const MigrationInfo *info);
 
+/*
+ * Print what is in the devices of @state, all of it. Yields. Returns false and
+ * fills @errp when the image cannot be read; then a part has been printed.
+ */
+bool coroutine_fn snap_show_devices(const SnapOptions *options,
+                                    const SnapState *state, GError **errp);
+
 #endif /* SNAP_DEVICES_H */

@@ -219,20 +219,21 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
 {
     const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
     SnapState state = { 0 };
-
-    bool known;
+    bool shown;
 
     if (!snapshot || !snap_state_open(options, image, snapshot, &state, errp)) {
         return false;
     }
-    known = snap_state_need_index(options, &state, errp);
-    if (known && options->json) {
+    shown = snap_state_need_index(options, &state, errp);
+    if (shown && options->devices) {
+        shown = snap_show_devices(options, &state, errp);
+    } else if (shown && options->json) {
         print_state_json(&state);
-    } else if (known) {
+    } else if (shown) {
         print_state(&state);
     }
     snap_state_close(&state);
-    return known;
+    return shown;
 }
 
 /* An image that is damaged or not understood has none that we can speak of. */
@@ -254,15 +255,16 @@ static void coroutine_fn inspect_image(const SnapOptions *options,
 bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
                                GError **errp)
 {
-    HostFileCache cache = options->name ? HOST_FILE_CACHE_AUTOMATIC
-                                        : HOST_FILE_CACHE_WRITEBACK;
+    bool state = options->name || options->devices;
+    HostFileCache cache = state ? HOST_FILE_CACHE_AUTOMATIC
+                                : HOST_FILE_CACHE_WRITEBACK;
     SnapImage image = { 0 };
     bool inspected = true;
 
     if (!snap_image_open(options, cache, &image, errp)) {
         return false;
     }
-    if (options->name) {
+    if (state) {
         inspected = inspect_state(options, &image, errp);
     } else {
         inspect_image(options, &image);

@@ -25,6 +25,7 @@ typedef struct SnapOptions {
     SnapReading reading;  /* --id, --name: what that is */
     const char *new_name; /* --to; NULL: not given */
     bool replace;         /* --replace: a snapshot of that name goes */
+    bool devices;         /* inspect --devices: decode their state */
     bool no_discard;      /* --no-discard: freed clusters keep their space */
     bool apply;           /* load --apply: the disks go back, too */
     GPtrArray *with;      /* --with: of const char *; NULL: not given */
