@@ -10,13 +10,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "packed-page.h"
 #include "ram-records.h"
 
 /* Behind the block of an XBZRLE record: this byte and a be16 length. */
 #define XBZRLE_ENCODING 1
-
-/* What deflate can add to a page at most, generously. */
-#define COMPRESS_MAX_OVERHEAD 1024
 
 static const char *ram_refused_kind(uint64_t flags)
 {
@@ -140,7 +138,7 @@ static StepResult ram_payload_take(const MigrationReader *reader,
             return STEP_MORE;
         }
         record->payload = deflated;
-        if (deflated > 0 && deflated <= max + COMPRESS_MAX_OVERHEAD) {
+        if (deflated > 0 && deflated <= max + PACKED_PAGE_OVERHEAD) {
             return STEP_DONE;
         }
         break;

@@ -1,0 +1,439 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ * SPDX-FileCopyrightText: The qemu-snap authors
+ *
+ * See snap-pages.h. Pages that are wanted become pieces of the stream; pieces
+ * that lie near each other there become one request, whose bytes are then put
+ * where they belong. A guest whose data and zero pages alternate is so read in
+ * as large requests as any other.
+ *
+ * The index may be as hostile as the stream: what it says is looked at again
+ * where that costs nothing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block-file.h"
+#include "bytes.h"
+#include "checked.h"
+#include "packed-page.h"
+#include "printable.h"
+#include "snap-error.h"
+#include "snap-pages.h"
+#include "snap-replay.h"
+
+/* So much of a block is read at once. */
+#define CHUNK_BYTES (2 * 1024 * 1024)
+
+/* Requests are made of whole units: what any device takes as it is. */
+#define UNIT_BYTES 4096
+
+/* With the heads of records, the smallest page being 1 KiB. */
+#define REQUEST_BYTES (CHUNK_BYTES + 128 * 1024)
+
+/* To read so much in vain costs less than another request. */
+#define GAP_BYTES (64 * 1024)
+
+struct SnapPages {
+    /* Constant after _open(). */
+    const MigrationInfo *info;
+    const PageMap *map;
+    const SnapSource *source;
+    SnapReplay *replay; /* NULL: is not needed */
+
+    GPtrArray *unused; /* of REQUEST_BYTES each, for requests */
+};
+
+/* Pages that follow one another in the stream as well. */
+typedef struct Piece {
+    uint64_t position; /* of the first one's content in the stream */
+    uint64_t bytes;    /* from there to the end of the last one's */
+    PageRun run;
+    uint8_t *to;
+} Piece;
+
+/* What is wanted. */
+typedef struct Chunk {
+    SnapPages *pages;
+    const MigrationBlock *block;
+    uint32_t first; /* page */
+    uint32_t count;
+    uint8_t *data;
+    GArray *pieces; /* of Piece, by position */
+} Chunk;
+
+static bool piece_error(const Chunk *chunk, const PageRun *run, GError **errp,
+                        const char *what)
+{
+    g_autofree char *name = printable(chunk->block->name);
+
+    g_set_error(errp, SNAP_ERROR, SNAP_ERROR_STREAM,
+                "RAM block '%s', page %" PRIu32 ", at byte %" PRIu64
+                " of the stream: %s",
+                name, run->first, run->offset, what);
+    return false;
+}
+
+SnapPages *coroutine_fn snap_pages_open(const StreamIndex *index,
+                                        const SnapSource *source,
+                                        const char *directory,
+                                        const SnapOptions *options,
+                                        GError **errp)
+{
+    g_autoptr(SnapPages) pages = NULL;
+
+    if (!stream_index_pages(index)) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
+                    stream_index_info(index)->mapped_ram
+                        ? "the pages of a stream with mapped-ram cannot be "
+                          "read one by one"
+                        : "the pages of the stream are in too many pieces");
+        return NULL;
+    }
+    pages = g_new0(SnapPages, 1);
+    pages->info = stream_index_info(index);
+    pages->map = stream_index_pages(index);
+    pages->source = source;
+    pages->unused = g_ptr_array_new_with_free_func(free);
+    if (snap_replay_is_needed(index)) {
+        pages->replay =
+            snap_replay_new(index, source, directory, options, errp);
+        if (!pages->replay) {
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&pages);
+}
+
+void snap_pages_close(SnapPages *pages)
+{
+    if (pages) {
+        snap_replay_free(pages->replay);
+        g_ptr_array_unref(pages->unused);
+        g_free(pages);
+    }
+}
+
+uint32_t snap_pages_size(const SnapPages *pages)
+{
+    return pages->info->page_size;
+}
+
+static uint64_t run_end(const PageRun *run)
+{
+    return (uint64_t)run->first + run->count;
+}
+
+/* The first of @runs that ends behind @page; their number if none does. */
+static guint find_run(const GArray *runs, uint64_t page)
+{
+    guint low = 0;
+    guint high = runs ? runs->len : 0;
+
+    while (low < high) {
+        guint middle = low + (high - low) / 2;
+
+        if (run_end(&g_array_index(runs, PageRun, middle)) <= page) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static SnapContent run_content(const PageRun *run)
+{
+    return run->kind == MIGRATION_PAGE_FILL && run->fill == 0
+               ? SNAP_CONTENT_ZERO
+               : SNAP_CONTENT_DATA;
+}
+
+uint64_t snap_pages_extent(const SnapPages *pages, const MigrationBlock *block,
+                           uint64_t offset, uint64_t most, SnapContent *content)
+{
+    const GArray *runs = page_map_runs(pages->map, block);
+    uint64_t bytes = MIN(most, block->bytes - offset);
+    uint64_t page_size = pages->info->page_size;
+    uint64_t page;
+    uint64_t start;
+    uint64_t end;
+    guint at;
+
+    *content = SNAP_CONTENT_ABSENT;
+    if (!runs || page_size == 0) {
+        return bytes;
+    }
+    page = start = offset / page_size;
+    end = page + bytes / page_size;
+    for (at = find_run(runs, page); at < runs->len && page < end; at++) {
+        const PageRun *run = &g_array_index(runs, PageRun, at);
+
+        if (page == start && run->first <= page) {
+            *content = run_content(run);
+        }
+        if (*content == SNAP_CONTENT_ABSENT) {
+            return MIN(run->first - start, end - start) * page_size;
+        }
+        if (run->first > page || run_content(run) != *content) {
+            break;
+        }
+        page = MIN(run_end(run), end);
+    }
+    return *content == SNAP_CONTENT_ABSENT ? bytes : (page - start) * page_size;
+}
+
+static uint8_t *take_memory(SnapPages *pages, GError **errp)
+{
+    uint8_t *memory;
+
+    if (pages->unused->len > 0) {
+        return g_ptr_array_steal_index_fast(pages->unused,
+                                            pages->unused->len - 1);
+    }
+    memory = block_file_alloc_buffer(REQUEST_BYTES);
+    if (!memory) {
+        snap_error_set_errno(errp, -ENOMEM, "a buffer of %d bytes",
+                             REQUEST_BYTES);
+    }
+    return memory;
+}
+
+static uint64_t run_stride(const PageRun *run)
+{
+    return sizeof(uint64_t) + run->bytes;
+}
+
+/* Is it what a reader would have told of pages in this stream? */
+static bool check_piece(const Chunk *chunk, const Piece *piece, GError **errp)
+{
+    const PageRun *run = &piece->run;
+    uint32_t page_size = chunk->pages->info->page_size;
+    bool plain = run->kind == MIGRATION_PAGE_DATA;
+
+    if (!range_within(piece->position, piece->bytes,
+                      chunk->pages->source->bytes) ||
+        (plain ? run->bytes != page_size
+               : run->bytes > page_size + PACKED_PAGE_OVERHEAD)) {
+        return piece_error(chunk, run, errp, "it cannot be there");
+    }
+    return true;
+}
+
+/*
+ * Let @run, cut to what is wanted, become a piece; what needs nothing from the
+ * stream is done at once.
+ */
+static bool coroutine_fn take_run(Chunk *chunk, const PageRun *run,
+                                  GError **errp)
+{
+    uint64_t page_size = chunk->pages->info->page_size;
+    Piece piece = {
+        .position = run->offset,
+        .bytes = run->bytes + (run->count - 1) * run_stride(run),
+        .run = *run,
+        .to = chunk->data + (run->first - chunk->first) * page_size,
+    };
+
+    switch (run->kind) {
+    case MIGRATION_PAGE_FILL:
+        memset(piece.to, run->fill, run->count * page_size);
+        return true;
+    case MIGRATION_PAGE_XBZRLE:
+        return snap_replay_read(chunk->pages->replay, chunk->block, run->first,
+                                piece.to, errp);
+    default:
+        g_array_append_val(chunk->pieces, piece);
+        return check_piece(chunk, &piece, errp);
+    }
+}
+
+/* All that is wanted, in the order of the block. */
+static bool coroutine_fn take_runs(Chunk *chunk, GError **errp)
+{
+    const GArray *runs = page_map_runs(chunk->pages->map, chunk->block);
+    uint64_t page_size = chunk->pages->info->page_size;
+    uint64_t end = (uint64_t)chunk->first + chunk->count;
+    uint64_t page = chunk->first;
+    guint i;
+
+    for (i = find_run(runs, page); runs && i < runs->len; i++) {
+        PageRun run = g_array_index(runs, PageRun, i);
+        uint64_t run_last = MIN(run_end(&run), end);
+        uint64_t run_first = MAX(run.first, page);
+
+        if (run.first >= end) {
+            break;
+        }
+        memset(chunk->data + (page - chunk->first) * page_size, 0,
+               (run_first - page) * page_size);
+        if (run.kind == MIGRATION_PAGE_DATA) {
+            run.offset += (run_first - run.first) * run_stride(&run);
+        }
+        run.first = run_first;
+        run.count = run_last - run_first;
+        if (!take_run(chunk, &run, errp)) {
+            return false;
+        }
+        page = run_last;
+    }
+    memset(chunk->data + (page - chunk->first) * page_size, 0,
+           (end - page) * page_size);
+    return true;
+}
+
+static int compare_pieces(const void *left, const void *right)
+{
+    const Piece *a = left;
+    const Piece *b = right;
+
+    return (a->position > b->position) - (a->position < b->position);
+}
+
+/*
+ * Put the pages of @piece, which begins at @from, where they belong. Each but
+ * the first has a word in front that names it.
+ */
+static bool copy_pages(const Chunk *chunk, const Piece *piece,
+                       const uint8_t *from, GError **errp)
+{
+    uint32_t page_size = chunk->pages->info->page_size;
+    uint64_t stride = run_stride(&piece->run);
+    uint64_t mask = ~(uint64_t)(page_size - 1);
+    PageRun run = piece->run;
+    uint32_t i;
+
+    for (i = 0; i < piece->run.count; i++, run.first++) {
+        if (i > 0 && (load_be64(from + i * stride - sizeof(uint64_t)) & mask) !=
+                         (uint64_t)run.first * page_size) {
+            run.offset += i * stride;
+            return piece_error(chunk, &run, errp, "another page is there");
+        }
+        memcpy(piece->to + (size_t)i * page_size, from + i * stride, page_size);
+    }
+    return true;
+}
+
+static bool inflate_page(const Chunk *chunk, const Piece *piece,
+                         const uint8_t *from, GError **errp)
+{
+    int ret = packed_page_inflate(from, piece->run.bytes, piece->to,
+                                  chunk->pages->info->page_size);
+
+    if (ret == -ENOMEM) {
+        snap_error_set_errno(errp, ret, "unpacking a page");
+        return false;
+    }
+    return ret == 0 || piece_error(chunk, &piece->run, errp,
+                                   "what is packed there is not one page");
+}
+
+/*
+ * The pieces from @first on that are read together: their number, and in
+ * @start and @end the bytes that this takes.
+ */
+static guint find_request(const Chunk *chunk, guint first, uint64_t *start,
+                          uint64_t *end)
+{
+    const Piece *pieces = (const Piece *)chunk->pieces->data;
+    uint64_t last = pieces[first].position + pieces[first].bytes;
+    guint i;
+
+    *start = round_down(pieces[first].position, UNIT_BYTES);
+    for (i = first + 1; i < chunk->pieces->len; i++) {
+        uint64_t next = pieces[i].position + pieces[i].bytes;
+
+        if (pieces[i].position > last + GAP_BYTES ||
+            next + UNIT_BYTES > *start + REQUEST_BYTES) {
+            break;
+        }
+        last = MAX(last, next);
+    }
+    *end = MIN(round_up(last, UNIT_BYTES), chunk->pages->source->bytes);
+    return i - first;
+}
+
+static bool coroutine_fn read_pieces(const Chunk *chunk, uint8_t *memory,
+                                     GError **errp)
+{
+    const SnapSource *source = chunk->pages->source;
+    guint first = 0;
+
+    while (first < chunk->pieces->len) {
+        uint64_t start;
+        uint64_t end;
+        guint behind = first + find_request(chunk, first, &start, &end);
+
+        if (!source->fetch(source->opaque, start, memory, end - start, errp)) {
+            return false;
+        }
+        for (; first < behind; first++) {
+            const Piece *piece = &g_array_index(chunk->pieces, Piece, first);
+            const uint8_t *from = memory + (piece->position - start);
+
+            if (!(piece->run.kind == MIGRATION_PAGE_DATA
+                      ? copy_pages(chunk, piece, from, errp)
+                      : inflate_page(chunk, piece, from, errp))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool coroutine_fn read_chunk(Chunk *chunk, GError **errp)
+{
+    g_autoptr(GArray) pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
+    uint8_t *memory;
+    bool done;
+
+    chunk->pieces = pieces;
+    if (!take_runs(chunk, errp)) {
+        return false;
+    }
+    if (pieces->len == 0) {
+        return true;
+    }
+    memory = take_memory(chunk->pages, errp);
+    if (!memory) {
+        return false;
+    }
+    g_array_sort(pieces, compare_pieces);
+    done = read_pieces(chunk, memory, errp);
+    g_ptr_array_add(chunk->pages->unused, memory);
+    return done;
+}
+
+bool coroutine_fn snap_pages_read(SnapPages *pages, const MigrationBlock *block,
+                                  uint64_t offset, uint8_t *data, size_t bytes,
+                                  GError **errp)
+{
+    uint32_t page_size = pages->info->page_size;
+
+    g_assert(range_within(offset, bytes, block->bytes));
+    if (page_size == 0) {
+        memset(data, 0, bytes);
+        return true;
+    }
+    g_assert(is_aligned(offset | bytes, page_size));
+    while (bytes > 0) {
+        size_t now = MIN(bytes, CHUNK_BYTES);
+        Chunk chunk = {
+            .pages = pages,
+            .block = block,
+            .first = offset / page_size,
+            .count = now / page_size,
+            .data = data,
+        };
+
+        if (!read_chunk(&chunk, errp)) {
+            return false;
+        }
+        offset += now;
+        data += now;
+        bytes -= now;
+    }
+    return true;
+}
