@@ -170,13 +170,42 @@ static mode_t get_umask(void)
     return mask;
 }
 
-bool temporary_file_publish(TemporaryFile *file, const char *name,
-                            unsigned mode, GError **errp)
+/* Let @file be @path, in place of what is called so. Returns 0 or an errno. */
+static int replace_name(TemporaryFile *file, const char *path)
+{
+    int error = EEXIST;
+
+    /* What has no name cannot be moved: it gets one that nobody looks for. */
+    for (unsigned i = 0; !file->named && error == EEXIST && i < MOST_NAMES;
+         i++) {
+        g_autofree char *hidden = g_strdup_printf(
+            "%s/.qemu-snap-%08x", file->directory, g_random_int());
+
+        error = take_name(file, hidden);
+        if (!error) {
+            g_free(file->path);
+            file->path = g_steal_pointer(&hidden);
+            file->named = true;
+        }
+    }
+    if (!file->named) {
+        return error;
+    }
+    if (rename(file->path, path) < 0) {
+        return errno;
+    }
+    file->named = false;
+    return 0;
+}
+
+static bool name_file(TemporaryFile *file, const char *name, unsigned mode,
+                      int (*give_name)(TemporaryFile *file, const char *path),
+                      GError **errp)
 {
     g_autofree char *path = g_build_filename(file->directory, name, NULL);
     int error = fchmod(file->fd, mode & ~get_umask()) < 0
                     ? errno
-                    : take_name(file, path);
+                    : give_name(file, path);
 
     if (error) {
         snap_error_set_errno(errp, -error, "cannot make '%s'", path);
@@ -184,6 +213,18 @@ bool temporary_file_publish(TemporaryFile *file, const char *name,
     }
     sync_directory(file->directory);
     return true;
+}
+
+bool temporary_file_publish(TemporaryFile *file, const char *name,
+                            unsigned mode, GError **errp)
+{
+    return name_file(file, name, mode, take_name, errp);
+}
+
+bool temporary_file_replace(TemporaryFile *file, const char *name,
+                            unsigned mode, GError **errp)
+{
+    return name_file(file, name, mode, replace_name, errp);
 }
 
 void temporary_file_free(TemporaryFile *file)

@@ -40,6 +40,13 @@ char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp);
 bool temporary_file_publish(TemporaryFile *file, const char *name,
                             unsigned mode, GError **errp);
 
+/*
+ * The same, but a file that has the name goes in that moment; what is no file,
+ * such as a directory, is IO.
+ */
+bool temporary_file_replace(TemporaryFile *file, const char *name,
+                            unsigned mode, GError **errp);
+
 /* NULL is allowed. */
 void temporary_file_free(TemporaryFile *file);
 

@@ -238,6 +238,44 @@ START_TEST(is_not_published_instead_of_another)
 }
 END_TEST
 
+START_TEST(is_published_in_place_of_another)
+{
+    struct stat status;
+    Fixture fixture;
+
+    setup(&fixture, _i);
+    scratch_write(fixture.scratch, "taken", "older", 5);
+    write_word(fixture.file, "word");
+    ck_assert(temporary_file_replace(fixture.file, "taken", 0600, NULL));
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 1);
+    assert_kept(&fixture, scratch_path(fixture.scratch, "taken"), "taken",
+                "word");
+    ck_assert_int_eq(stat(scratch_path(fixture.scratch, "taken"), &status), 0);
+    ck_assert_uint_eq(status.st_mode & 07777, 0600);
+    teardown(&fixture);
+}
+END_TEST
+
+/* When that fails, nothing is left of it either. */
+START_TEST(replaces_no_directory)
+{
+    g_autoptr(GError) error = NULL;
+    Fixture fixture;
+    const char *path;
+
+    setup(&fixture, _i);
+    path = scratch_path(fixture.scratch, "taken");
+    ck_assert_int_eq(g_mkdir(path, 0700), 0);
+    ck_assert(!temporary_file_replace(fixture.file, "taken", 0600, &error));
+    ck_assert(g_error_matches(error, SNAP_ERROR, SNAP_ERROR_IO));
+    g_clear_pointer(&fixture.file, temporary_file_free);
+    ck_assert_uint_eq(count_files(&fixture), 1);
+    ck_assert_int_eq(g_rmdir(path), 0);
+    teardown(&fixture);
+}
+END_TEST
+
 START_TEST(a_name_that_is_impossible)
 {
     g_autofree char *name = g_strnfill(300, 'n');
@@ -289,6 +327,8 @@ static Suite *temporary_file_suite(void)
     tcase_add_loop_test(tcase, replaces_nothing, 0, all);
     tcase_add_loop_test(tcase, is_published, 0, all);
     tcase_add_loop_test(tcase, is_not_published_instead_of_another, 0, all);
+    tcase_add_loop_test(tcase, is_published_in_place_of_another, 0, all);
+    tcase_add_loop_test(tcase, replaces_no_directory, 0, all);
     tcase_add_loop_test(tcase, a_name_that_is_impossible, 0, all);
     tcase_add_loop_test(tcase, a_directory_that_is_not_there, 0, all);
     tcase_add_test(tcase, other_errors_are_errors);
