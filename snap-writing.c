@@ -100,8 +100,8 @@ static bool coroutine_fn write_all(Writer *writer, AioBufferPool *pool,
 static bool coroutine_fn fill_file(Writer *writer, AioBufferPool *pool,
                                    GError **errp)
 {
-    int ret = block_file_truncate(writer->file,
-                                  snap_layout_bytes(writer->layout));
+    int ret =
+        block_file_truncate(writer->file, snap_layout_bytes(writer->layout));
 
     if (ret == 0 && !write_all(writer, pool, errp)) {
         return false;
@@ -179,8 +179,8 @@ bool coroutine_fn snap_write_pipe(const SnapWriting *writing,
         .opaque = &writer,
     };
     uint64_t bytes = snap_layout_bytes(layout);
-    g_autoptr(AioBufferPool) pool =
-        snap_ring_new(writing->options->depth, SNAP_BUFFER_BYTES, errp);
+    g_autoptr(AioBufferPool)
+        pool = snap_ring_new(writing->options->depth, SNAP_BUFFER_BYTES, errp);
     SnapPumpResult result;
 
     if (!pool) {
