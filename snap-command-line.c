@@ -167,16 +167,24 @@ static bool parse_command(const char *word, SnapOptions *options, GError **errp)
     return true;
 }
 
-static bool parse_image(char **words, SnapOptions *options, GError **errp)
+static bool parse_files(char **words, SnapOptions *options, GError **errp)
 {
+    bool has_output = snap_command_find(options->command)->has_output;
+
     if (!words[0]) {
         return invalid(errp, "%s: an image is expected", options->command);
     }
-    if (words[1]) {
-        return invalid(errp, "%s: one image is expected, not also '%s'",
-                       options->command, words[1]);
+    if (has_output && !words[1]) {
+        return invalid(errp, "%s: an output is expected behind the image",
+                       options->command);
+    }
+    if (words[1] && (!has_output || words[2])) {
+        return invalid(errp, "%s: one image%s is expected, not also '%s'",
+                       options->command, has_output ? " and one output" : "",
+                       words[has_output ? 2 : 1]);
     }
     options->image = words[0];
+    options->output = has_output ? words[1] : NULL;
     return true;
 }
 
@@ -218,6 +226,6 @@ bool snap_parse_command_line(int argc, char **argv, SnapOptions *options,
     }
     /* Before an argument that is missing there is taken for an image. */
     return check_reading(used, options, errp) &&
-           parse_image(operands + 1, options, errp) &&
+           parse_files(operands + 1, options, errp) &&
            check_options(used, options->command, errp);
 }

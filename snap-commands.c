@@ -18,6 +18,9 @@ const SnapCommand snap_commands[] = {
     { "list", snap_list, "[OPTIONS] IMAGE", "list the snapshots" },
     { "inspect", snap_inspect, "[-n NAME] [--devices] [OPTIONS] IMAGE",
       "show what an image or a VM state is made of" },
+    { "extract", snap_extract,
+      "[-n NAME] [--format=FORMAT] [OPTIONS] IMAGE OUTPUT",
+      "write memory that a VM state holds into a file", .has_output = true },
     { "check", snap_check, "[-r leaks|all] [OPTIONS] IMAGE",
       "find what is wrong in an image, and repair it" },
     { "create", snap_create, "-n NAME [OPTIONS] IMAGE",
@@ -226,6 +229,58 @@ static bool parse_repair(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+static bool parse_format(const char *text, SnapOptions *options, GError **errp)
+{
+    static const char *const formats[] = {
+        [SNAP_FORMAT_RAW] = "raw",
+        [SNAP_FORMAT_ELF] = "elf",
+        [SNAP_FORMAT_BLOCKS] = "blocks",
+        [SNAP_FORMAT_BYTES] = "bytes",
+    };
+    unsigned i;
+
+    for (i = SNAP_FORMAT_RAW; i < G_N_ELEMENTS(formats); i++) {
+        if (!strcmp(text, formats[i])) {
+            options->format = i;
+            return true;
+        }
+    }
+    return invalid(errp, "format", text, "raw, elf, blocks or bytes");
+}
+
+static bool parse_block(const char *text, SnapOptions *options, GError **errp)
+{
+    options->block = text;
+    return true;
+}
+
+static bool parse_device(const char *text, SnapOptions *options, GError **errp)
+{
+    options->device = text;
+    return true;
+}
+
+static bool parse_order(const char *text, SnapOptions *options, GError **errp)
+{
+    options->order = text;
+    return true;
+}
+
+static bool parse_below_4g(const char *text, SnapOptions *options,
+                           GError **errp)
+{
+    if (!size_parse(text, &options->below_4g) || options->below_4g == 0) {
+        return invalid(errp, "size", text, "a size such as 3G");
+    }
+    return true;
+}
+
+static bool parse_force(const char *text, SnapOptions *options, GError **errp)
+{
+    options->force = true;
+    return true;
+}
+
 static bool parse_force_share(const char *text, SnapOptions *options,
                               GError **errp)
 {
@@ -264,11 +319,13 @@ static bool parse_output(const char *text, SnapOptions *options, GError **errp)
 }
 
 const SnapOption snap_options[] = {
-    { NULL, 'n', "NAME", false, "save load inspect create delete apply rename",
+    { NULL, 'n', "NAME", false,
+      "save load inspect extract create delete apply rename",
       "the snapshot's name (of one that exists: name or ID)", parse_name },
-    { "name", 0, "NAME", true, "save load inspect create delete apply rename",
+    { "name", 0, "NAME", true,
+      "save load inspect extract create delete apply rename",
       "what -n says, or NAME, is a name and not an ID", parse_by_name },
-    { "id", 0, "ID", true, "load inspect delete apply rename",
+    { "id", 0, "ID", true, "load inspect extract delete apply rename",
       "what -n says, or ID, is an ID and not a name", parse_by_id },
     { "to", 0, "NEW", false, "rename", "its new name", parse_new_name },
     { "replace", 0, NULL, false, "save create",
@@ -308,13 +365,28 @@ const SnapOption snap_options[] = {
       parse_cache },
     { "aio", 0, "native|threads|io_uring", false, NULL,
       "the engine for it (default: what suits the cache mode)", parse_aio },
-    { "depth", 0, "N", false, "save load inspect",
+    { "depth", 0, "N", false, "save load inspect extract",
       "requests in flight, 1 to 32 (default: as many as the device has use "
       "for)",
       parse_depth },
     { "repair", 'r', "leaks|all", false, "check",
       "repair leaks, or all that can be repaired", parse_repair },
-    { "force-share", 'U', NULL, false, "load list inspect check",
+    { "format", 0, "raw|elf|blocks|bytes", false, "extract",
+      "what OUTPUT is: memory by physical address (raw, the default), the same "
+      "as a core file (elf), a directory of RAM blocks, or a device's bytes",
+      parse_format },
+    { "block", 0, "BLOCK", false, "extract",
+      "OUTPUT is the content of this RAM block", parse_block },
+    { "device", 0, "DEVICE[:INSTANCE]", false, "extract",
+      "OUTPUT is what the stream has of this device", parse_device },
+    { "below-4g", 0, "SIZE", false, "extract",
+      "so much RAM is below 4 GiB (default: what the machine type does)",
+      parse_below_4g },
+    { "order", 0, "BLOCK,...", false, "extract",
+      "the RAM blocks that are the machine's RAM, by address", parse_order },
+    { "force", 0, NULL, false, "extract", "replace OUTPUT if it is a file",
+      parse_force },
+    { "force-share", 'U', NULL, false, "load list inspect extract check",
       "do not lock IMAGE", parse_force_share },
     { "progress", 'p', NULL, false, NULL,
       "show progress on standard error (SIGUSR1: once)", parse_progress },

@@ -29,6 +29,7 @@ typedef struct SnapCommand {
     const char *synopsis; /* what stands behind the name */
     const char *purpose;
     const SnapOption *options; /* NULL: snap_options; else it reads its words */
+    bool has_output;           /* a file to write stands behind the image */
 } SnapCommand;
 
 extern const SnapCommand snap_commands[];

@@ -49,6 +49,7 @@ SnapHandler snap_save;
 SnapHandler snap_load;
 SnapHandler snap_list;
 SnapHandler snap_inspect;
+SnapHandler snap_extract;
 SnapHandler snap_check;
 SnapHandler snap_create;
 SnapHandler snap_delete;

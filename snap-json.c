@@ -56,12 +56,11 @@ JsonBuilder *snap_json_begin(void)
     return json;
 }
 
-void snap_json_print(JsonBuilder *json)
+char *snap_json_end(JsonBuilder *json)
 {
     g_autoptr(JsonGenerator) generator = json_generator_new();
     g_autoptr(JsonNode) root = NULL;
     g_autofree char *text = NULL;
-    g_autofree char *safe = NULL;
 
     json_builder_end_object(json);
     root = json_builder_get_root(json);
@@ -69,6 +68,12 @@ void snap_json_print(JsonBuilder *json)
     json_generator_set_pretty(generator, TRUE);
     json_generator_set_indent(generator, 4);
     text = json_generator_to_data(generator, NULL);
-    safe = printable_json(text);
-    puts(safe);
+    return printable_json(text);
+}
+
+void snap_json_print(JsonBuilder *json)
+{
+    g_autofree char *text = snap_json_end(json);
+
+    puts(text);
 }

@@ -15,7 +15,10 @@
 /* An object has begun. */
 JsonBuilder *snap_json_begin(void);
 
-/* It is complete: print it. */
+/* It is complete: what it looks like, without a line end. The caller frees. */
+char *snap_json_end(JsonBuilder *json);
+
+/* The same, printed. */
 void snap_json_print(JsonBuilder *json);
 
 /* Members of the object that is open. @text need not be UTF-8. */

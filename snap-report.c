@@ -121,6 +121,7 @@ static const SnapReport *find_report(const char *command)
 {
     static const SnapReport reports[] = {
         { "save", "saved", .with = true, .bytes = true, .rate = true },
+        { "extract", "extracted", .bytes = true, .rate = true },
         { "create", "created", .with = true },
         { "delete", "deleted", .with = true },
         { "apply", "applied", .with = true },
@@ -150,6 +151,9 @@ char *snap_report_done(const SnapOptions *options, const SnapResult *result)
     if (result->id) {
         add_text(line, "id", result->id);
         add_text(line, "name", result->name);
+    }
+    if (options->output) {
+        add_text(line, "output", options->output);
     }
     if (result->old_name) {
         add_text(line, "old-name", result->old_name);

@@ -10,6 +10,15 @@
 #include "host-file.h"
 #include "qcow2-check.h"
 
+/* What becomes of RAM or a device that is extracted. */
+typedef enum SnapFormat {
+    SNAP_FORMAT_AUTOMATIC, /* as --block and --device say, else raw */
+    SNAP_FORMAT_RAW,       /* guest-physical memory */
+    SNAP_FORMAT_ELF,       /* the same as a core file */
+    SNAP_FORMAT_BLOCKS,    /* RAM blocks */
+    SNAP_FORMAT_BYTES,     /* what the stream has of a device */
+} SnapFormat;
+
 /* What -n says of a snapshot that exists. */
 typedef enum SnapReading {
     SNAP_READ_EITHER, /* its ID or its name */
@@ -21,6 +30,7 @@ typedef struct SnapOptions {
     const char *command;  /* a name of snap-commands.c: "save", "load", ... */
     char **words;         /* snapshot: its own command line; else NULL */
     const char *image;    /* file name; snapshot: NULL */
+    const char *output;   /* extract: file name, or "-"; else NULL */
     const char *name;     /* -n: name or ID of a snapshot; NULL: not given */
     SnapReading reading;  /* --id, --name: what that is */
     const char *new_name; /* --to; NULL: not given */
@@ -40,6 +50,12 @@ typedef struct SnapOptions {
     const char *spool_dir; /* --spool-dir; NULL: beside the image */
     const char *result;    /* --result; NULL: not given */
     Qcow2Repair repair;    /* -r */
+    SnapFormat format;     /* --format */
+    const char *block;     /* --block: name of a RAM block; NULL: not given */
+    const char *device;    /* --device: NAME[:INSTANCE]; NULL: not given */
+    const char *order;     /* --order: names of some; NULL: not given */
+    uint64_t below_4g;     /* --below-4g: bytes; 0: not given */
+    bool force;            /* --force: a file that is there is replaced */
     bool force_share;
     bool progress;
     bool quiet;
@@ -62,11 +78,11 @@ typedef struct SnapResult {
     int exit_status;      /* check: the verdict; 0: as the return value says */
     char *hint;           /* a line to follow the error's; g_free(); or NULL */
     bool output_begun;    /* load: bytes have gone to standard output */
-    bool output_taken;    /* save: standard output is QEMU's return path */
-    char *id;             /* of the snapshot that is new or another one now */
+    bool output_taken;    /* standard output is not for reports */
+    char *id;             /* of the snapshot that was changed or read */
     char *name;           /* the same; both: g_free(); or NULL */
     char *old_name;       /* rename: before; g_free(); or NULL */
-    uint64_t bytes;       /* save, gc: of VM state */
+    uint64_t bytes;       /* save, gc: of VM state; extract: of the output */
     int64_t microseconds; /* that the command took */
     GPtrArray *warnings;  /* of char *: worth saying, though nothing failed */
 } SnapResult;

@@ -25,6 +25,8 @@ char *snap_report_warning(const SnapOptions *options, const char *text);
  * it. "seconds" is what it took, "with" the names of further images.
  *   {"saved": {"filename", "id", "name", "with", "bytes", "seconds", "rate"}}:
  *   what was stored; the rate is in bytes per second
+ *   {"extracted": {"filename", "id", "name", "output", "bytes", "seconds",
+ *   "rate"}}: how long the output is, or all files of a directory are
  *   {"created"|"deleted"|"applied": {"filename", "id", "name", "with",
  *   "seconds"}}
  *   {"renamed": {"filename", "id", "name", "old-name", "seconds"}}

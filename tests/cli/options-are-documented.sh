@@ -10,7 +10,7 @@
 # The long options of a help, at the beginning of a line.
 options_of()
 {
-    sed -n -E -e 's/^ +(-[A-Za-z], )?(--[a-z][-a-z]*).*/\2/p' | sort -u
+    sed -n -E -e 's/^ +(-[A-Za-z], )?(--[a-z][-a-z0-9]*).*/\2/p' | sort -u
 }
 
 # What the shell offers of `qemu-snap COMMAND --', without the signs behind.
@@ -49,7 +49,7 @@ sort -u snapshot.options <(options_of < help) | diff of-commands - >&2 ||
     fail 'options differ (< of the commands, > of the whole)'
 
 # In the mdoc language of manuals, `Fl -size' is the option --size.
-grep -o -E 'Fl -[a-z][-a-z]*' "$TOP/docs/qemu-snap.1" | sed -e 's/Fl -/--/' |
+grep -o -E 'Fl -[a-z][-a-z0-9]*' "$TOP/docs/qemu-snap.1" | sed -e 's/Fl -/--/' |
     sort -u | diff of-commands - >&2 || fail 'options differ (< help, > manual)'
 
 # Misuse prints to standard error and fails. (A zero byte of `load' is for an
