@@ -294,7 +294,8 @@ static bool coroutine_fn run(SnapExtract *extract, const SnapImage *image,
     }
     result->id = g_strdup(snapshot->id);
     result->name = g_strdup(snapshot->name);
-    done = open_source(extract, errp) &&
+    done = snap_state_need_index(options, &extract->state, errp) &&
+           open_source(extract, errp) &&
            write_output(extract, to, result, errp);
     snap_pages_close(extract->pages);
     snap_state_close(&extract->state);
