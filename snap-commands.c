@@ -21,6 +21,10 @@ const SnapCommand snap_commands[] = {
     { "extract", snap_extract,
       "[-n NAME] [--format=FORMAT] [OPTIONS] IMAGE OUTPUT",
       "write memory that a VM state holds into a file", .has_output = true },
+    { "verify", snap_verify, "[-n NAME|--all] [OPTIONS] IMAGE",
+      "see whether VM state is still what was saved" },
+    { "index", snap_index, "[-n NAME] [OPTIONS] IMAGE",
+      "add an index and checksums to VM state that has none" },
     { "check", snap_check, "[-r leaks|all] [OPTIONS] IMAGE",
       "find what is wrong in an image, and repair it" },
     { "create", snap_create, "-n NAME [OPTIONS] IMAGE",
@@ -124,6 +128,18 @@ static bool parse_no_index(const char *text, SnapOptions *options,
                            GError **errp)
 {
     options->no_index = true;
+    return true;
+}
+
+static bool parse_all(const char *text, SnapOptions *options, GError **errp)
+{
+    options->all = true;
+    return true;
+}
+
+static bool parse_verify(const char *text, SnapOptions *options, GError **errp)
+{
+    options->verify = true;
     return true;
 }
 
@@ -320,25 +336,30 @@ static bool parse_output(const char *text, SnapOptions *options, GError **errp)
 
 const SnapOption snap_options[] = {
     { NULL, 'n', "NAME", false,
-      "save load inspect extract create delete apply rename",
+      "save load inspect extract verify index create delete apply rename",
       "the snapshot's name (of one that exists: name or ID)", parse_name },
     { "name", 0, "NAME", true,
-      "save load inspect extract create delete apply rename",
+      "save load inspect extract verify index create delete apply rename",
       "what -n says, or NAME, is a name and not an ID", parse_by_name },
-    { "id", 0, "ID", true, "load inspect extract delete apply rename",
+    { "id", 0, "ID", true,
+      "load inspect extract verify index delete apply rename",
       "what -n says, or ID, is an ID and not a name", parse_by_id },
     { "to", 0, "NEW", false, "rename", "its new name", parse_new_name },
     { "replace", 0, NULL, false, "save create",
       "a snapshot that has the name goes in the same moment", parse_replace },
     { "apply", 0, NULL, false, "load",
       "the disk goes back to the snapshot as well", parse_apply },
+    { "all", 0, NULL, false, "verify", "all snapshots with VM state",
+      parse_all },
+    { "verify", 0, NULL, false, "load",
+      "compare all with its checksums before it goes out", parse_verify },
     { "with", 0, "IMAGE", false, "save load create delete apply",
       "a further disk of the machine, to which the same happens, but for VM "
       "state (load: with --apply; may be repeated)",
       parse_with },
     { "devices", 0, NULL, false, "inspect",
       "show what is in the devices of the snapshot's VM state", parse_devices },
-    { "no-discard", 0, NULL, false, "save load create delete apply gc",
+    { "no-discard", 0, NULL, false, "save load index create delete apply gc",
       "what becomes free inside IMAGE keeps its disk space", parse_no_discard },
     { "size", 's', "SIZE", false, "save",
       "make IMAGE with this virtual size if it is missing (512, 64K, 1.5M, "
@@ -365,7 +386,7 @@ const SnapOption snap_options[] = {
       parse_cache },
     { "aio", 0, "native|threads|io_uring", false, NULL,
       "the engine for it (default: what suits the cache mode)", parse_aio },
-    { "depth", 0, "N", false, "save load inspect extract",
+    { "depth", 0, "N", false, "save load inspect extract verify index",
       "requests in flight, 1 to 32 (default: as many as the device has use "
       "for)",
       parse_depth },
@@ -386,7 +407,7 @@ const SnapOption snap_options[] = {
       "the RAM blocks that are the machine's RAM, by address", parse_order },
     { "force", 0, NULL, false, "extract", "replace OUTPUT if it is a file",
       parse_force },
-    { "force-share", 'U', NULL, false, "load list inspect extract check",
+    { "force-share", 'U', NULL, false, "load list inspect extract verify check",
       "do not lock IMAGE", parse_force_share },
     { "progress", 'p', NULL, false, NULL,
       "show progress on standard error (SIGUSR1: once)", parse_progress },

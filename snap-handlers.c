@@ -13,6 +13,7 @@
 #include "qcow2-vmstate.h"
 #include "snap-commands.h"
 #include "snap-error.h"
+#include "snap-verify.h"
 
 bool coroutine_fn snap_image_open(const SnapOptions *options,
                                   HostFileCache cache, SnapImage *image,
@@ -69,7 +70,10 @@ static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
 {
     const SnapStreaming *streaming = opaque;
 
-    return qcow2_vmstate_pread(streaming->vmstate, position, data, bytes, errp);
+    return qcow2_vmstate_pread(streaming->vmstate, position, data, bytes,
+                               errp) &&
+           (!streaming->verify ||
+            snap_verify_pieces(streaming->verify, position, data, bytes, errp));
 }
 
 static bool coroutine_fn stream_before_last(void *opaque, GError **errp)
@@ -80,6 +84,18 @@ static bool coroutine_fn stream_before_last(void *opaque, GError **errp)
            streaming->before_last(streaming->opaque, errp);
 }
 
+/* What is behind the end of the stream, as far as that is known, is not. */
+static void sum_up(SnapStreaming *streaming, const uint8_t *data, size_t bytes)
+{
+    uint64_t before = stream_checksums_covered(streaming->sum_up);
+    uint64_t left = G_MAXUINT64;
+
+    if (migration_reader_phase(streaming->reader) == MIGRATION_PHASE_COMPLETE) {
+        left = migration_reader_info(streaming->reader)->stream_bytes - before;
+    }
+    stream_checksums_add(streaming->sum_up, data, MIN(bytes, left));
+}
+
 static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
 {
     SnapStreaming *streaming = opaque;
@@ -88,6 +104,9 @@ static void stream_passed(void *opaque, const uint8_t *data, size_t bytes)
     if (!streaming->stream_error) {
         migration_reader_feed(streaming->reader, data, bytes,
                               &streaming->stream_error);
+    }
+    if (streaming->sum_up) {
+        sum_up(streaming, data, bytes);
     }
     if (streaming->progress) {
         progress_advance(streaming->progress, bytes);

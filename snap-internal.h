@@ -50,6 +50,8 @@ SnapHandler snap_load;
 SnapHandler snap_list;
 SnapHandler snap_inspect;
 SnapHandler snap_extract;
+SnapHandler snap_index;
+SnapHandler snap_verify;
 SnapHandler snap_check;
 SnapHandler snap_create;
 SnapHandler snap_delete;
@@ -120,6 +122,9 @@ typedef struct SnapStreaming {
     Trace *trace;
     PipeEnd *to;
     MigrationReader *reader;
+    struct StreamChecksums *sum_up; /* add what is stream; or NULL */
+    /* What must match before it goes anywhere; or NULL. */
+    const struct StreamChecksums *verify;
     struct Progress *progress;
     bool coroutine_fn (*before_last)(void *opaque, GError **errp);
     void *opaque;

@@ -142,6 +142,22 @@ static bool judge_disks(const Load *load, bool loaded, SnapResult *result,
     return false;
 }
 
+/* NULL and @errp: there is nothing to compare with. */
+static const StreamChecksums *coroutine_fn checksums_to_verify(Load *load,
+                                                               GError **errp)
+{
+    if (load->state.trailer.state == STREAM_TRAILER_VALID &&
+        !snap_state_need_index(load->options, &load->state, errp)) {
+        return NULL;
+    }
+    if (!load->state.checksums) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "snapshot '%s' has no checksums to verify",
+                    load->state.snapshot->name);
+    }
+    return load->state.checksums;
+}
+
 static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
                              GError **errp)
 {
@@ -169,6 +185,12 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
     }
     streaming.vmstate = load->state.vmstate;
     streaming.bytes = load->state.stream_bytes;
+    if (options->verify) {
+        streaming.verify = checksums_to_verify(load, errp);
+        if (!streaming.verify) {
+            return false;
+        }
+    }
     load->streaming = &streaming;
     progress = progress_new(options->progress, streaming.bytes);
     streaming.progress = progress;

@@ -122,6 +122,7 @@ static const SnapReport *find_report(const char *command)
     static const SnapReport reports[] = {
         { "save", "saved", .with = true, .bytes = true, .rate = true },
         { "extract", "extracted", .bytes = true, .rate = true },
+        { "index", "indexed" },
         { "create", "created", .with = true },
         { "delete", "deleted", .with = true },
         { "apply", "applied", .with = true },

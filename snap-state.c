@@ -8,9 +8,13 @@
 #include "progress.h"
 #include "snap-error.h"
 
-/* Let all that may be the stream pass the reader. */
+/*
+ * Let all that may be the stream pass the reader, and add it to @sum_up unless
+ * that is NULL.
+ */
 static StreamIndex *coroutine_fn scan(const SnapOptions *options,
-                                      const SnapState *state, GError **errp)
+                                      const SnapState *state,
+                                      StreamChecksums *sum_up, GError **errp)
 {
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(PageMap) pages = page_map_new();
@@ -23,6 +27,7 @@ static StreamIndex *coroutine_fn scan(const SnapOptions *options,
         .depth = options->depth,
         .trace = options->trace,
         .reader = reader,
+        .sum_up = sum_up,
         .progress = progress,
     };
 
@@ -47,7 +52,7 @@ static StreamIndex *coroutine_fn scan(const SnapOptions *options,
  */
 static void coroutine_fn find_end(const SnapOptions *options, SnapState *state)
 {
-    state->index = scan(options, state, NULL);
+    state->index = scan(options, state, NULL, NULL);
     if (state->index) {
         state->stream_bytes = stream_index_info(state->index)->stream_bytes;
     }
@@ -88,9 +93,35 @@ bool coroutine_fn snap_state_need_index(const SnapOptions *options,
                           &state->checksums);
     }
     if (!state->index) {
-        state->index = scan(options, state, errp);
+        state->index = scan(options, state, NULL, errp);
     }
     return state->index != NULL;
+}
+
+bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
+                                            SnapState *state, GError **errp)
+{
+    if (state->trailer.state == STREAM_TRAILER_VALID &&
+        !snap_state_need_index(options, state, errp)) {
+        return false;
+    }
+    while (!state->checksums) {
+        g_autoptr(StreamChecksums) sum_up = stream_checksums_new();
+        StreamIndex *index = scan(options, state, sum_up, errp);
+
+        if (!index) {
+            return false;
+        }
+        g_clear_pointer(&state->index, stream_index_free);
+        state->index = index;
+        state->stream_bytes = stream_index_info(index)->stream_bytes;
+        /* If it is not known before the end where that is: once more. */
+        if (stream_checksums_covered(sum_up) == state->stream_bytes) {
+            stream_checksums_finish(sum_up);
+            state->checksums = g_steal_pointer(&sum_up);
+        }
+    }
+    return true;
 }
 
 void coroutine_fn snap_state_close(SnapState *state)

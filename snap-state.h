@@ -43,6 +43,13 @@ bool coroutine_fn snap_state_open(const SnapOptions *options,
 bool coroutine_fn snap_state_need_index(const SnapOptions *options,
                                         SnapState *state, GError **errp);
 
+/*
+ * The same, and `checksums' are there in any case: those of the stream as it is
+ * now, where the trailer has none.
+ */
+bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
+                                            SnapState *state, GError **errp);
+
 /* No read is under way. Zero-initialised is allowed. Yields. */
 void coroutine_fn snap_state_close(SnapState *state);
 

@@ -42,6 +42,8 @@ typedef struct SnapOptions {
     bool create;          /* --create or -s: make the image if it is missing */
     uint64_t size;        /* -s: virtual size of a new image, bytes */
     bool raw;             /* --raw: store the bytes whatever they are */
+    bool all;             /* --all: of all snapshots with VM state */
+    bool verify;          /* --verify: nothing damaged goes out */
     bool no_index;        /* --no-index: nothing but the stream is stored */
     HostFileCache cache;
     HostFileAio aio;

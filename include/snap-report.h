@@ -29,6 +29,7 @@ char *snap_report_warning(const SnapOptions *options, const char *text);
  *   "rate"}}: how long the output is, or all files of a directory are
  *   {"created"|"deleted"|"applied": {"filename", "id", "name", "with",
  *   "seconds"}}
+ *   {"indexed": {"filename", "id", "name", "seconds"}}
  *   {"renamed": {"filename", "id", "name", "old-name", "seconds"}}
  *   {"freed": {"filename", "bytes", "seconds"}}: VM state in the active layer
  */
