@@ -32,8 +32,7 @@ head -c 1000 stream > part
 truncate -s 100 short
 new_image used.qcow2
 qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-    -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
-    secret.qcow2 1M
+    -o encrypt.format=aes,encrypt.key-secret=s secret.qcow2 1M
 
 refuse not-found missing list missing
 refuse not-found missing load missing

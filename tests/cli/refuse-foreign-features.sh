@@ -42,8 +42,10 @@ refuse()
 
 # There must be something that load could refuse. QEMU 7.2 cannot save into an
 # encrypted image, so there a snapshot of the disk gets a size of VM state.
+# Making a LUKS image takes its time, so it is the method of encryption alone
+# that tells it from an AES one, and only with many ROUNDS a real one.
 key=secret,id=key,data=abc
-for format in aes luks,encrypt.iter-time=10; do
+for format in $(some_of aes luks); do
     image=${format%,*}.qcow2
     qemu-img create -q -f qcow2 --object $key \
         -o "encrypt.key-secret=key,encrypt.format=$format" "$image" 1M
@@ -52,6 +54,10 @@ for format in aes luks,encrypt.iter-time=10; do
     table=$((0x$(od -A n -t x1 -j 64 -N 8 "$image" | tr -d ' \n')))
     poke "$image" $((table + 40)) 0000000000100000
 done
+if [ ! -e luks.qcow2 ]; then
+    cp aes.qcow2 luks.qcow2
+    poke luks.qcow2 32 00000002
+fi
 refuse aes.qcow2 'AES encryption'
 refuse luks.qcow2 'LUKS encryption'
 

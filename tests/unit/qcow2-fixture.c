@@ -7,6 +7,7 @@
 #include <check.h>
 
 #include "qcow2-fixture.h"
+#include "run-suite.h"
 
 #define OFFSET_MASK 0x00fffffffffffe00ULL
 
@@ -27,7 +28,7 @@ uint64_t qcow2_fixture_peek(const GByteArray *image, uint64_t offset,
 void qcow2_fixture_poke(GByteArray *image, uint64_t offset, unsigned bytes,
                         uint64_t value)
 {
-    ck_assert_uint_le(offset + bytes, image->len);
+    assert_often(offset + bytes <= image->len);
     while (bytes-- > 0) {
         image->data[offset + bytes] = value;
         value >>= 8;
@@ -263,14 +264,14 @@ void qcow2_fixture_set_refcount(GByteArray *image, uint64_t cluster,
     qcow2_fixture_header(image, &header);
     block = refcount_block_of(image, &header, cluster);
     bit = cluster % header.refcounts_per_block * header.refcount_bits;
-    ck_assert_uint_ne(block, 0);
+    assert_often(block != 0);
     if (header.refcount_bits >= 8) {
         qcow2_fixture_poke(image, block + bit / 8, header.refcount_bits / 8,
                            value);
         return;
     }
     mask = ((1u << header.refcount_bits) - 1) << bit % 8;
-    ck_assert_uint_eq(value << bit % 8 & ~mask, 0);
+    assert_often((value << bit % 8 & ~mask) == 0);
     byte = qcow2_fixture_peek(image, block + bit / 8, 1) & ~mask;
     qcow2_fixture_poke(image, block + bit / 8, 1, byte | value << bit % 8);
 }

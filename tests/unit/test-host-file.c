@@ -109,7 +109,7 @@ END_TEST
  */
 enum {
     WORKERS = 64,
-    ROUNDS = 24,
+    ROUNDS = 16,
     SLOT = 777,
     SLOTS_OF_WORKER = 8,
     CHUNK = 16384,
@@ -240,7 +240,7 @@ static void coroutine_fn check_truncate_beside_a_write(void *opaque)
     const char zeros[50] = "";
 
     memset(before, 'x', sizeof(before));
-    for (unsigned round = 0; round < 100; round++) {
+    for (unsigned round = 0; round < 50; round++) {
         EdgeWrite write = { test, false };
 
         ck_assert_int_eq(block_file_pwrite(test->file, 0, before, 200), 0);

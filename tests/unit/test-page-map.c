@@ -75,25 +75,25 @@ static void compare_runs(const Model *model, const GArray *runs)
     for (guint i = 0; i < runs->len; i++) {
         const PageRun *run = &g_array_index(runs, PageRun, i);
 
-        ck_assert_uint_ge(run->first, page);
-        ck_assert_uint_gt(run->count, 0);
+        assert_often(run->first >= page);
+        assert_often(run->count > 0);
         for (; page < run->first; page++) {
-            ck_assert(!model->pages[page].present);
+            assert_often(!model->pages[page].present);
         }
         for (; page < run->first + run->count; page++) {
             const ModelPage *expected = &model->pages[page];
             uint64_t stride = run->kind == MIGRATION_PAGE_DATA ? run->bytes + 8
                                                                : 0;
 
-            ck_assert(expected->present);
-            ck_assert_uint_eq(run->kind, expected->kind);
-            ck_assert_uint_eq(run->fill, expected->fill);
-            ck_assert_uint_eq(run->offset + (page - run->first) * stride,
-                              expected->offset);
+            assert_often(expected->present);
+            assert_often(run->kind == expected->kind);
+            assert_often(run->fill == expected->fill);
+            assert_often(run->offset + (page - run->first) * stride ==
+                         expected->offset);
         }
     }
     for (; page < PAGES; page++) {
-        ck_assert(!model->pages[page].present);
+        assert_often(!model->pages[page].present);
     }
 }
 

@@ -86,7 +86,7 @@ static void fill_devices(const GByteArray *image, uint64_t cluster_size,
                          uint64_t vm_bytes)
 {
     size_t least = vm_bytes + 100 * cluster_size;
-    size_t step = MAX(cluster_size, least / 40);
+    size_t step = MAX(cluster_size, least / 20);
     size_t free_bytes;
     unsigned changes = 0;
     bool before = false;

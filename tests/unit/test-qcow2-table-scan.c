@@ -29,12 +29,12 @@ typedef struct Scan {
     GError *error;
 } Scan;
 
-static BlockFile *make_file(void)
+static BlockFile *make_file(size_t bytes)
 {
-    g_autofree uint8_t *content = g_malloc(FILE_BYTES);
+    g_autofree uint8_t *content = g_malloc(bytes);
 
-    qcow2_fixture_fill(1, 0, content, FILE_BYTES);
-    return memory_file_new_from(content, FILE_BYTES);
+    qcow2_fixture_fill(1, 0, content, bytes);
+    return memory_file_new_from(content, bytes);
 }
 
 static void check_table(const Scan *scan, uint64_t offset, const void *table)
@@ -74,10 +74,10 @@ static void coroutine_fn scan_entry(void *opaque)
     qcow2_table_scan_end(tables);
 }
 
-static void scan_init(Scan *scan, size_t table_bytes)
+static void scan_init(Scan *scan, size_t table_bytes, size_t file_bytes)
 {
     *scan = (Scan){
-        .file = make_file(),
+        .file = make_file(file_bytes),
         .offsets = g_array_new(FALSE, FALSE, sizeof(uint64_t)),
         .table_bytes = table_bytes,
     };
@@ -114,7 +114,7 @@ START_TEST(tables_come_in_order)
     unsigned present = 0;
     unsigned i;
 
-    scan_init(&scan, bytes);
+    scan_init(&scan, bytes, FILE_BYTES);
     memory_file_shuffle(scan.file, 5);
     for (i = 0; i < steps; i++) {
         uint64_t at = g_rand_int_range(rand, 0, FILE_BYTES / bytes) * bytes;
@@ -143,7 +143,7 @@ START_TEST(neighbours_are_read_at_once)
     size_t request = MAX(bytes, 1024 * KIB);
     Scan scan;
 
-    scan_init(&scan, bytes);
+    scan_init(&scan, bytes, FILE_BYTES);
     add(&scan, 0);
     add_run(&scan, 2048 * KIB, 8 * 1024 * KIB / bytes);
     add(&scan, 0);
@@ -164,7 +164,7 @@ START_TEST(reads_run_ahead)
     const MemoryFileRecord *records;
     unsigned i;
 
-    scan_init(&scan, 64 * KIB);
+    scan_init(&scan, 64 * KIB, FILE_BYTES);
     memory_file_shuffle(scan.file, 8);
     for (i = 0; i < 16; i++) {
         add(&scan, (1 + 2 * i) * 64 * KIB);
@@ -189,7 +189,7 @@ START_TEST(memory_is_bounded)
     uint64_t ahead = 0;
     size_t i;
 
-    scan_init(&scan, bytes);
+    scan_init(&scan, bytes, FILE_BYTES);
     add_run(&scan, 2048 * KIB, 16 * 1024 * KIB / bytes);
     scan.stop_after = 1;
     event_loop_run(scan_entry, &scan);
@@ -210,7 +210,7 @@ START_TEST(read_fails)
     Scan scan;
     unsigned i;
 
-    scan_init(&scan, 4 * KIB);
+    scan_init(&scan, 4 * KIB, 1024 * KIB);
     for (i = 0; i < 100; i++) {
         add(&scan, (1 + 2 * i) * 4 * KIB);
     }
@@ -227,7 +227,7 @@ START_TEST(nothing_to_read)
 {
     Scan scan;
 
-    scan_init(&scan, 64 * KIB);
+    scan_init(&scan, 64 * KIB, FILE_BYTES);
     event_loop_run(scan_entry, &scan);
     add(&scan, 0);
     add(&scan, 0);
@@ -244,7 +244,7 @@ START_TEST(same_table_again_and_again)
     Scan scan;
     unsigned i;
 
-    scan_init(&scan, 64 * KIB);
+    scan_init(&scan, 64 * KIB, FILE_BYTES);
     for (i = 0; i < 2 * FILE_BYTES / (64 * KIB) + 1024; i++) {
         add(&scan, 64 * KIB);
     }
