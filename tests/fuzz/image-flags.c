@@ -23,8 +23,9 @@ typedef struct MissingFlag {
 } MissingFlag;
 
 struct ImageFlags {
-    GHashTable *shared; /* clusters with refcount 1 and more references */
-    GArray *missing;    /* of MissingFlag */
+    GHashTable *unreadable; /* clusters whose refcount cannot be read */
+    GHashTable *shared;     /* that, or it is 1, and more references */
+    GArray *missing;        /* of MissingFlag */
 };
 
 /* What is looked at when the check is over. */
@@ -35,18 +36,24 @@ typedef struct Look {
     GHashTable *tables; /* offset of an L2 table -> hidden flags in it */
 } Look;
 
+static GHashTable *new_set(void)
+{
+    return g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+}
+
 ImageFlags *image_flags_new(void)
 {
     ImageFlags *flags = g_new(ImageFlags, 1);
 
-    flags->shared =
-        g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    flags->unreadable = new_set();
+    flags->shared = new_set();
     flags->missing = g_array_new(FALSE, FALSE, sizeof(MissingFlag));
     return flags;
 }
 
 void image_flags_free(ImageFlags *flags)
 {
+    g_hash_table_unref(flags->unreadable);
     g_hash_table_unref(flags->shared);
     g_array_unref(flags->missing);
     g_free(flags);
@@ -63,24 +70,57 @@ static void note_missing(ImageFlags *flags, const char *finding, uint64_t times)
     }
 }
 
+static void add(GHashTable *set, uint64_t cluster)
+{
+    g_hash_table_add(set, g_memdup2(&cluster, sizeof(cluster)));
+}
+
 void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times)
 {
     uint64_t cluster;
     uint64_t refcount;
+    uint64_t references;
 
     if (strstr(finding, "OFLAG_COPIED")) {
         note_missing(flags, finding, times);
+    } else if (sscanf(finding, "Can't get refcount for cluster %" SCNu64,
+                      &cluster) == 1) {
+        add(flags->unreadable, cluster);
     } else if (sscanf(finding,
-                      "ERROR cluster %" SCNu64 " refcount=%" SCNu64 " ref",
-                      &cluster, &refcount) == 2 &&
-               refcount == 1) {
-        g_hash_table_add(flags->shared, g_memdup2(&cluster, sizeof(cluster)));
+                      "ERROR cluster %" SCNu64 " refcount=%" SCNu64
+                      " reference=%" SCNu64,
+                      &cluster, &refcount, &references) == 3 &&
+               (refcount == 1 ||
+                (references > 1 &&
+                 g_hash_table_contains(flags->unreadable, &cluster)))) {
+        add(flags->shared, cluster);
     }
+}
+
+GByteArray *image_flags_without_refcounts(const ImageFlags *flags,
+                                          const GByteArray *image)
+{
+    Qcow2FixtureHeader header;
+    GByteArray *copy;
+    uint64_t table;
+
+    if (g_hash_table_size(flags->unreadable) == 0) {
+        return NULL;
+    }
+    copy = qcow2_fixture_copy(image);
+    qcow2_fixture_header(image, &header);
+    table = (image->len + header.cluster_size - 1) & -header.cluster_size;
+    g_byte_array_set_size(copy, table + header.cluster_size);
+    memset(copy->data + image->len, 0, copy->len - image->len);
+    qcow2_fixture_poke(copy, 48, 8, table);
+    qcow2_fixture_poke(copy, 56, 4, 1);
+    return copy;
 }
 
 bool image_flags_any(const ImageFlags *flags)
 {
-    return g_hash_table_size(flags->shared) > 0;
+    return g_hash_table_size(flags->shared) > 0 ||
+           g_hash_table_size(flags->unreadable) > 0;
 }
 
 static bool is_shared(const Look *look, uint64_t entry)

@@ -5,7 +5,8 @@
  * COPIED flags by the references that there are. A check judges them by the
  * stored refcounts, as a writer does. Where a refcount of 1 is too low, it
  * takes a flag that is dangerous for right and one that is missing for wrong;
- * when the refcount has been put right it is the other way round.
+ * when the refcount has been put right it is the other way round. Where none
+ * can be read it does not look at flags.
  */
 #ifndef IMAGE_FLAGS_H
 #define IMAGE_FLAGS_H
@@ -20,7 +21,15 @@ void image_flags_free(ImageFlags *flags);
 /* Take note of a finding of a check, which counts it @times. */
 void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times);
 
-/* Is any refcount of 1 too low? If not, the check is right about all flags. */
+/*
+ * If there were refcounts that cannot be read: a copy of @image with an empty
+ * refcount table, so that the findings of a check of it, also to be noted, tell
+ * all references. The caller frees it. Else NULL.
+ */
+GByteArray *image_flags_without_refcounts(const ImageFlags *flags,
+                                          const GByteArray *image);
+
+/* If there is no such refcount, the check is right about all flags. */
 bool image_flags_any(const ImageFlags *flags);
 
 /*
@@ -31,8 +40,8 @@ uint64_t image_flags_rightly_missing(const ImageFlags *flags,
                                      const GByteArray *image);
 
 /*
- * Flags that are there by a refcount of 1 although there are more. A table that
- * is named twice counts twice.
+ * Flags that are there although there are more references, and the check does
+ * not see it. A table that is named twice counts twice.
  */
 uint64_t image_flags_hidden(const ImageFlags *flags, const GByteArray *image);
 

@@ -89,13 +89,41 @@ bool image_run_check(BlockFile *file, Qcow2Repair repair,
     return run.done;
 }
 
+/* Let the findings of another check tell how many references there are. */
+static void count_references(ImageFlags *flags, const GByteArray *image)
+{
+    g_autoptr(GByteArray) copy = image_flags_without_refcounts(flags, image);
+    g_autoptr(BlockFile) file = NULL;
+    Qcow2CheckResult result;
+    CheckRun run = { .result = &result, .by_references = flags };
+
+    if (copy) {
+        file = image_run_file(copy);
+        run.file = file;
+        event_loop_run(check_entry, &run);
+    }
+}
+
+static void judge_flags(BlockFile *file, ImageFlags *flags,
+                        ImageVerdict *verdict)
+{
+    g_autoptr(GByteArray) image = NULL;
+
+    if (!image_flags_any(flags)) {
+        return;
+    }
+    image = qcow2_fixture_content(file);
+    count_references(flags, image);
+    verdict->but_right_flags -= image_flags_rightly_missing(flags, image);
+    verdict->harmful += image_flags_hidden(flags, image);
+}
+
 ImageVerdict image_run_judge(BlockFile *file)
 {
     Qcow2CheckResult result;
     g_autoptr(ImageFlags) flags = image_flags_new();
     CheckRun run = { .file = file, .result = &result, .by_references = flags };
-    uint64_t rightly_missing = 0;
-    uint64_t hidden = 0;
+    ImageVerdict verdict;
     uint64_t all;
 
     event_loop_run(check_entry, &run);
@@ -103,21 +131,17 @@ ImageVerdict image_run_judge(BlockFile *file)
         return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX,
                                UINT64_MAX, true,       true };
     }
-    if (image_flags_any(flags)) {
-        g_autoptr(GByteArray) image = qcow2_fixture_content(file);
-
-        rightly_missing = image_flags_rightly_missing(flags, image);
-        hidden = image_flags_hidden(flags, image);
-    }
     all = result.corruptions + result.check_errors;
-    return (ImageVerdict){
+    verdict = (ImageVerdict){
         .corruptions = all,
-        .but_right_flags = all - rightly_missing,
-        .harmful = all - run.harmless - run.unknown + hidden,
+        .but_right_flags = all,
+        .harmful = all - run.harmless - run.unknown,
         .but_flags = all - run.flags - run.unknown,
         .refers_to_free = run.refers_to_free,
         .refers_behind_end = run.refers_behind_end,
     };
+    judge_flags(file, flags, &verdict);
+    return verdict;
 }
 
 typedef struct VerbRun {

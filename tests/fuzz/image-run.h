@@ -25,10 +25,10 @@ typedef struct ImageVerdict {
 
     /*
      * Without COPIED flags that are missing: they cost a look-up, no more. With
-     * those that should be missing and that a refcount, which is too low, does
-     * not betray. And without clusters whose refcount cannot be read: the block
-     * that cannot be used is one corruption, and there are more of them in a
-     * longer file.
+     * those that should be missing, which a refcount that is too low or cannot
+     * be read does not tell. And without clusters whose refcount cannot be
+     * read: the block that cannot be used is one corruption, and there are more
+     * of them in a longer file.
      */
     uint64_t harmful;
 
