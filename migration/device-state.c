@@ -19,11 +19,11 @@
 #define STATE_MAX_DEPTH 64
 
 /*
- * Characters of text that may be walked over: of a sound description each is
- * seen a few times.
+ * Characters of text that may be walked over: those of a sound description are
+ * up to 16 times, as structures are nested and stand in arrays.
  */
-#define STATE_MIN_WORK      (UINT64_C(64) << 20)
-#define STATE_WORK_PER_BYTE 16
+#define STATE_MIN_WORK      (UINT64_C(8) << 20)
+#define STATE_WORK_PER_BYTE 24
 
 struct DeviceDescriptions {
     JsonWalk text;
