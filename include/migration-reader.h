@@ -134,6 +134,12 @@ typedef struct MigrationInfo {
 /* A copy that needs no reader. */
 MigrationInfo *migration_info_copy(const MigrationInfo *info);
 
+/*
+ * Is every byte counted once, and are the sections in order? Always true of
+ * what a reader says; for an @info from elsewhere.
+ */
+bool migration_info_adds_up(const MigrationInfo *info);
+
 /* Of the same stream without the commands that @info has the place of. */
 void migration_info_take_out_return_path(MigrationInfo *info);
 

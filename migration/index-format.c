@@ -264,6 +264,7 @@ static uint64_t get_info(IndexInput *input, MigrationInfo *info)
     get_capabilities(input, info);
     get_blocks(input, info);
     get_sections(input, info);
+    input->failed = input->failed || !migration_info_adds_up(info);
     return flags;
 }
 

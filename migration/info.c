@@ -74,6 +74,36 @@ MigrationInfo *migration_info_copy(const MigrationInfo *info)
     return copy;
 }
 
+/* Is the payload, if it is known, between header and footer? */
+static bool section_holds_payload(const MigrationSection *section)
+{
+    return section->payload_offset >= section->offset &&
+           range_within(section->payload_offset - section->offset,
+                        section->payload_bytes, section->bytes);
+}
+
+bool migration_info_adds_up(const MigrationInfo *info)
+{
+    uint64_t sum = info->framing_bytes;
+    uint64_t behind = 0;
+
+    if (!checked_add(sum, info->undelimited_bytes, &sum) ||
+        !checked_add(sum, info->description_bytes, &sum)) {
+        return false;
+    }
+    for (guint i = 0; i < info->sections->len; i++) {
+        const MigrationSection *section = info->sections->pdata[i];
+
+        if (!checked_add(sum, section->bytes, &sum) ||
+            (section->bytes > 0 && section->offset <= behind) ||
+            (section->device && !section_holds_payload(section))) {
+            return false;
+        }
+        behind = MAX(behind, section->offset);
+    }
+    return sum == info->stream_bytes;
+}
+
 void migration_info_take_out_return_path(MigrationInfo *info)
 {
     uint64_t bytes = info->return_bytes;

@@ -256,6 +256,7 @@ static void assert_inside(const StreamIndex *index, uint64_t stream_bytes)
 {
     const MigrationInfo *info = stream_index_info(index);
     const PageMap *pages = stream_index_pages(index);
+    uint64_t payload = 0;
     guint i;
     guint j;
 
@@ -276,7 +277,12 @@ static void assert_inside(const StreamIndex *index, uint64_t stream_bytes)
         const MigrationSection *section = info->sections->pdata[i];
 
         ck_assert(range_within(section->offset, section->bytes, stream_bytes));
+        ck_assert(range_within(section->payload_offset, section->payload_bytes,
+                               stream_bytes));
+        payload += section->payload_bytes;
     }
+    /* Nobody is made to read a byte of devices twice. */
+    ck_assert_uint_lt(payload, stream_bytes);
 }
 
 /* An index of anybody: refused, or nothing in it lies outside the stream. */
@@ -313,6 +319,48 @@ START_TEST(hostile_index)
     /* One that is longer than the stream was. */
     ck_assert_ptr_null(
         stream_index_decode(bytes->data, bytes->len, stream_bytes / 2));
+}
+END_TEST
+
+/* Is an index accepted in which sections 1 and 2, devices, are these? */
+static bool accepts_sections(const StreamIndex *index)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autoptr(StreamIndex) other = NULL;
+
+    stream_index_encode(index, bytes);
+    other = stream_index_decode(bytes->data, bytes->len,
+                                stream_index_info(index)->stream_bytes);
+    return other != NULL;
+}
+
+/* One that made us read the same bytes again and again would have no end. */
+START_TEST(sections_that_do_not_add_up)
+{
+    g_autoptr(StreamBuilder) builder = many_kinds();
+    g_autoptr(MigrationReader) reader = NULL;
+    g_autoptr(StreamIndex) index = index_of(builder, &reader);
+    MigrationSection *timer = stream_index_info(index)->sections->pdata[1];
+    MigrationSection *cpu = stream_index_info(index)->sections->pdata[2];
+    const MigrationSection sound = *cpu;
+
+    ck_assert(accepts_sections(index));
+    cpu->bytes--;
+    ck_assert(!accepts_sections(index));
+    *cpu = sound;
+    cpu->bytes = 0;
+    ck_assert(!accepts_sections(index));
+    *cpu = sound;
+    cpu->offset = timer->offset;
+    ck_assert(!accepts_sections(index));
+    *cpu = sound;
+    cpu->payload_offset = cpu->offset - 1;
+    ck_assert(!accepts_sections(index));
+    *cpu = sound;
+    cpu->payload_bytes = cpu->bytes;
+    ck_assert(!accepts_sections(index));
+    *cpu = sound;
+    ck_assert(accepts_sections(index));
 }
 END_TEST
 
@@ -401,6 +449,7 @@ int main(void)
     tcase_add_test(tcase, any_bit);
     tcase_add_test(tcase, other_place);
     tcase_add_test(tcase, hostile_index);
+    tcase_add_test(tcase, sections_that_do_not_add_up);
     tcase_add_test(tcase, return_path_is_taken_out);
     tcase_add_loop_test(tcase, checksums_of_pieces, 0, 3);
     suite_add_tcase(suite, tcase);
