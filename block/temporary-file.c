@@ -129,18 +129,22 @@ static int take_name(TemporaryFile *file, const char *path)
 }
 
 /*
- * Names are made stable with the directory that they are in. Where that fails
- * the name is there nevertheless.
+ * Names are made stable with the directory that they are in, if it may be
+ * opened and its file system can do that. Returns 0 or an errno.
  */
-static void sync_directory(const char *directory)
+static int sync_directory(const char *directory)
 {
     int fd =
         TEMP_FAILURE_RETRY(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int error = 0;
 
     if (fd >= 0) {
-        (void)fsync(fd);
+        if (TEMP_FAILURE_RETRY(fsync(fd)) < 0 && errno != EINVAL) {
+            error = errno;
+        }
         close(fd);
     }
+    return error;
 }
 
 char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp)
@@ -157,7 +161,8 @@ char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp)
         snap_error_set_errno(errp, -error, "cannot make '%s'", path);
         return NULL;
     }
-    sync_directory(file->directory);
+    /* Where that fails the name is there nevertheless. */
+    (void)sync_directory(file->directory);
     return g_steal_pointer(&path);
 }
 
@@ -211,7 +216,15 @@ static bool name_file(TemporaryFile *file, const char *name, unsigned mode,
         snap_error_set_errno(errp, -error, "cannot make '%s'", path);
         return false;
     }
-    sync_directory(file->directory);
+    error = sync_directory(file->directory);
+    if (error) {
+        snap_error_set_errno(errp, -error, "cannot make the name '%s' stable",
+                             path);
+        if (give_name == take_name) {
+            unlink(path);
+        }
+        return false;
+    }
     return true;
 }
 

@@ -26,8 +26,9 @@ const char *temporary_file_path(const TemporaryFile *file);
 
 /*
  * Let it stay, as @name in its directory, or, if that is taken, with a number
- * behind. To make the content stable before is the caller's business. Does not yield. Returns the path, to be freed with g_free(), or
- * NULL and fills @errp (IO, NO_SPACE).
+ * behind. To make the content stable before is the caller's business. Does not
+ * yield. Returns the path, to be freed with g_free(), or NULL and fills @errp
+ * (IO, NO_SPACE).
  */
 char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp);
 
@@ -35,7 +36,8 @@ char *temporary_file_keep(TemporaryFile *file, const char *name, GError **errp);
  * Let it stay as @name in its directory, where nothing may have that name, with
  * the permissions @mode as far as the umask allows. Until then nobody else can
  * have it open; from then on nobody sees less than what is in it now. Does not
- * yield. Returns false and fills @errp (EXISTS, IO, NO_SPACE).
+ * yield. Returns false and fills @errp (EXISTS, IO, NO_SPACE); then nothing has
+ * the name, also when it could not be made stable.
  */
 bool temporary_file_publish(TemporaryFile *file, const char *name,
                             unsigned mode, GError **errp);
