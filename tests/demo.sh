@@ -47,7 +47,9 @@ last_words first 2
 
 say 'What is in the image now?'
 show qemu-snap list states.qcow2
-show qemu-snap inspect -n demo states.qcow2
+show qemu-snap inspect -n demo states.qcow2 | head -n 17
+echo '    ...'
+show qemu-snap verify states.qcow2
 show qemu-img check states.qcow2
 
 say 'A second QEMU takes the snapshot. First words:'
