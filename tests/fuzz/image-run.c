@@ -170,6 +170,20 @@ static bool coroutine_fn save(Qcow2Image *image, const Qcow2Snapshot *old,
     return done;
 }
 
+/* How much is kept and how much comes behind it follow from one number. */
+static bool coroutine_fn replace_tail(Qcow2Image *image,
+                                      const Qcow2Snapshot *snapshot,
+                                      unsigned operand, GError **errp)
+{
+    uint64_t size = snapshot->vm_state_size;
+    uint64_t kept = operand % 3 ? size : size / 3 * (operand / 64 % 4);
+    uint64_t bytes = operand % 5 ? operand * 7 : 0;
+    g_autofree uint8_t *data = g_malloc0(bytes + 1);
+
+    return qcow2_replace_tail(image, snapshot, MAX(kept, MIN(size, 1)), data,
+                              bytes, errp);
+}
+
 /* Verbs that are about a snapshot. */
 static bool coroutine_fn change_snapshot(VerbRun *run, Qcow2Image *image,
                                          const Qcow2Snapshot *snapshot,
@@ -181,7 +195,10 @@ static bool coroutine_fn change_snapshot(VerbRun *run, Qcow2Image *image,
     case 1:
         return qcow2_snapshot_apply(image, snapshot, errp);
     case 2:
-        return qcow2_snapshot_rename(image, snapshot, "fuzz-renamed", errp);
+        return run->what & 128
+                   ? replace_tail(image, snapshot, run->operand, errp)
+                   : qcow2_snapshot_rename(image, snapshot, "fuzz-renamed",
+                                           errp);
     default:
         return run->operand % 2 ? save(image, snapshot, run->operand, errp)
                                 : save(image, snapshot, 0, errp);
