@@ -178,7 +178,7 @@ static bool close_holes(Tail *tail, GError **errp)
     if (cluster.type == QCOW2_CLUSTER_COMPRESSED) {
         return true;
     }
-    holes = ~(cluster.data | cluster.zeros);
+    holes = QCOW2_SUBCLUSTERS_ALL - (cluster.data | cluster.zeros);
     if (holes & ((1ULL << used) - 1)) {
         return refuse_hole(tail, errp);
     }
