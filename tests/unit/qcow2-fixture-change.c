@@ -48,6 +48,8 @@ static bool coroutine_fn change_snapshot(ChangeRun *run, Qcow2Image *image,
                                      run->errp);
     case QCOW2_FIXTURE_REPLACE_TAIL:
         return replace_tail(run, image, snapshot);
+    case QCOW2_FIXTURE_DELETE:
+        return qcow2_snapshot_delete(image, snapshot, run->errp);
     case QCOW2_FIXTURE_FREE_STALE:
         break;
     }

@@ -291,6 +291,96 @@ START_TEST(every_operation_may_fail)
 }
 END_TEST
 
+static bool overlap(const MemoryFileRecord *one, const MemoryFileRecord *other)
+{
+    return one->offset < other->offset + other->bytes &&
+           other->offset < one->offset + one->bytes;
+}
+
+/*
+ * What only the snapshot used is given back before the new tables are written,
+ * which do not go where somebody else may be by then.
+ */
+static void assert_gives_back_early(const MemoryFileRecord *records,
+                                    size_t count)
+{
+    bool early = false;
+    size_t i;
+    size_t j;
+
+    for (i = 0; i < count; i++) {
+        for (j = 0; records[i].op == MEMORY_FILE_WRITE && j < i; j++) {
+            if (records[j].op == MEMORY_FILE_DISCARD) {
+                ck_assert(!overlap(&records[j], &records[i]));
+                early = true;
+            }
+        }
+    }
+    ck_assert(early);
+}
+
+START_TEST(space_is_given_back_early)
+{
+    Cut cut;
+
+    cut_run(&cut, _i);
+    assert_gives_back_early(cut.records, cut.count);
+    cut_clear(&cut);
+}
+END_TEST
+
+START_TEST(space_is_kept_if_wanted)
+{
+    Qcow2FixtureChange change = {
+        .verb = QCOW2_FIXTURE_DELETE,
+        .name = NAME_OF(_i),
+        .keeps_freed = true,
+    };
+    Cut cut;
+
+    cut_init(&cut, _i);
+    ck_assert(qcow2_fixture_change(cut.file, &change, NULL));
+    ck_assert_uint_eq(memory_file_count(cut.file, MEMORY_FILE_DISCARD), 0);
+    cut_clear(&cut);
+}
+END_TEST
+
+/*
+ * There are free clusters, but no room on the disk for what is written to them:
+ * only what is in use has its room for sure.
+ */
+START_TEST(free_clusters_have_no_room)
+{
+    g_autoptr(GByteArray) small = build(_i);
+    g_autoptr(GByteArray) image = NULL;
+    g_autoptr(BlockFile) file = qcow2_fixture_file(small);
+    Qcow2FixtureHeader header;
+    const MemoryFileRecord *records;
+    size_t count;
+    size_t i;
+
+    save(file, "gap", 5, 400000);
+    save(file, "end", 6, 90000);
+    qcow2_fixture_must_delete(file, "gap");
+    image = qcow2_fixture_content(file);
+    qcow2_fixture_header(image, &header);
+    block_file_close(g_steal_pointer(&file));
+    file = full_disk(image);
+    memory_file_fail(file, MEMORY_FILE_WRITE, 1, -ENOSPC);
+    qcow2_fixture_must_delete(file, "end");
+    records = memory_file_records(file, &count);
+    /* The first one is that which failed. */
+    for (i = 0; records[i].op != MEMORY_FILE_WRITE; i++) {
+    }
+    for (i++; i < count; i++) {
+        uint64_t cluster = records[i].offset / header.cluster_size;
+
+        ck_assert(records[i].op != MEMORY_FILE_WRITE ||
+                  qcow2_fixture_refcount(image, cluster) > 0);
+    }
+}
+END_TEST
+
 static void assert_refused(const GByteArray *image, const char *name,
                            const char *text)
 {
@@ -380,6 +470,9 @@ int main(void)
     tcase_add_loop_test(tests, cut_after_every_operation, 0, CASES);
     tcase_add_loop_test(tests, cut_leaves_any_part_of_an_interval, 0, CASES);
     tcase_add_loop_test(tests, every_operation_may_fail, 0, CASES);
+    tcase_add_loop_test(tests, space_is_given_back_early, 0, CASES);
+    tcase_add_loop_test(tests, space_is_kept_if_wanted, 0, CASES);
+    tcase_add_loop_test(tests, free_clusters_have_no_room, 0, SHAPES);
     tcase_add_loop_test(tests, own_data_must_have_room, 0, SHAPES);
     tcase_add_loop_test(tests, flush_must_be_possible, 0, CASES);
     tcase_add_loop_test(tests, only_the_last_of_many, 0, SHAPES);
