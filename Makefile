@@ -50,7 +50,7 @@ UNIT_COMMON := $(patsubst %.c,$(BUILD)/%.o, \
 
 # Hostile input: each target becomes a fuzzer, and all of them together one
 # program that replays files. Only what they need is built.
-FUZZ_TARGETS ?= header snapshot-table image check compressed stream trailer command-line
+FUZZ_TARGETS ?= header snapshot-table image check compressed stream trailer devices command-line
 FUZZ_SECONDS ?= 60
 FUZZERS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz-%)
 FUZZ_ENTRIES := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/entry-%.o)

@@ -36,6 +36,7 @@ extern const FuzzTarget fuzz_check;
 extern const FuzzTarget fuzz_compressed;
 extern const FuzzTarget fuzz_stream;
 extern const FuzzTarget fuzz_trailer;
+extern const FuzzTarget fuzz_devices;
 extern const FuzzTarget fuzz_command_line;
 
 /* End the process with these words unless @condition holds. */

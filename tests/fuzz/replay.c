@@ -16,8 +16,9 @@
 #include "fuzz.h"
 
 static const FuzzTarget *const targets[] = {
-    &fuzz_header,     &fuzz_snapshot_table, &fuzz_image,   &fuzz_check,
-    &fuzz_compressed, &fuzz_stream,         &fuzz_trailer, &fuzz_command_line,
+    &fuzz_header,  &fuzz_snapshot_table, &fuzz_image,
+    &fuzz_check,   &fuzz_compressed,     &fuzz_stream,
+    &fuzz_trailer, &fuzz_devices,        &fuzz_command_line,
 };
 
 static const FuzzTarget *find_target(const char *name)
