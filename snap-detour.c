@@ -188,8 +188,10 @@ static char *command_for_kept(const SnapDetour *detour, const char *path)
         g_string_append_printf(with, " --with %s", other);
     }
     return g_strdup_printf("qemu-snap save %s-n %s%s %s < %s",
-                           detour->options->raw ? "--raw " : "", name,
-                           with->str, image, stream);
+                           detour->options->raw        ? "--raw "
+                           : detour->options->no_index ? "--no-index "
+                                                       : "",
+                           name, with->str, image, stream);
 }
 
 bool coroutine_fn snap_detour_keep(SnapDetour *detour, uint64_t bytes,

@@ -41,7 +41,7 @@ cp finish first
 expect_kept disk.qcow2 disk.qcow2.new.qemu-snap-stream-2 \
     --wait-lock=0 -n new disk.qcow2
 expect_kept other/link.qcow2 other/disk.qcow2.a_b.qemu-snap-stream \
-    --wait-lock=1 -n a/b --spool-dir=other other/link.qcow2
+    --wait-lock=1 --no-index -n a/b --spool-dir=other other/link.qcow2
 cp finish second
 long=$(printf 'n%.0s' {1..105})
 expect_kept disk.qcow2 "disk.qcow2.it's $long.qemu-snap-stream" \
@@ -60,6 +60,8 @@ for name in new a/b; do
     qemu_snap load -n "$name" disk.qcow2 > loaded
     expect_same stream loaded
 done
+qemu_snap inspect -n a/b disk.qcow2 | grep -q '^trailer: none' ||
+    fail 'an index that was not wanted'
 expect_clean disk.qcow2
 
 # The name was free when the stream began.
