@@ -18,19 +18,15 @@ static Qcow2TableScan *scan_l2_tables(const Qcow2ActiveDisk *disk,
                                   qcow2_cluster_size(&image->header), errp);
 }
 
-/*
- * Make COPIED right in the new active L1. Of the offsets in @alone those stay
- * whose L2 tables nobody shares any more: what a shared one points at is shared
- * as well, so there is no flag in it, before and after. Yields.
- */
-static bool coroutine_fn mark_l1(Qcow2ActiveDisk *disk, uint64_t *alone,
+/* Make COPIED right in the new active L1, for the tables at @offsets. Yields. */
+static bool coroutine_fn mark_l1(Qcow2ActiveDisk *disk, const uint64_t *offsets,
                                  GError **errp)
 {
     const Qcow2Header *header = &disk->transaction->image->header;
     uint64_t i;
 
     for (i = 0; i < header->l1_size; i++) {
-        uint64_t offset = alone[i];
+        uint64_t offset = offsets[i];
         uint64_t entry = offset;
         uint64_t value;
         uint64_t same;
@@ -48,8 +44,6 @@ static bool coroutine_fn mark_l1(Qcow2ActiveDisk *disk, uint64_t *alone,
         }
         if (value == 1) {
             entry |= QCOW2_COPIED;
-        } else {
-            alone[i] = 0;
         }
         disk->changed |= entry != disk->l1[i];
         disk->l1[i] = entry;
@@ -57,9 +51,13 @@ static bool coroutine_fn mark_l1(Qcow2ActiveDisk *disk, uint64_t *alone,
     return true;
 }
 
-/* Find the L2 tables in which a flag changes. Yields. */
+/*
+ * Find the L2 tables in which a flag changes, and see that all data has a
+ * reference left. In a table that somebody else shares no flag changes: what it
+ * points at is shared as well. Yields.
+ */
 static bool coroutine_fn mark_tables(Qcow2ActiveDisk *disk,
-                                     const uint64_t *alone,
+                                     const uint64_t *offsets,
                                      Qcow2TableScan *tables, GError **errp)
 {
     uint64_t i;
@@ -68,7 +66,7 @@ static bool coroutine_fn mark_tables(Qcow2ActiveDisk *disk,
         uint64_t *table;
         bool changed;
 
-        if (alone[i] == 0) {
+        if (offsets[i] == 0) {
             continue;
         }
         table = qcow2_table_scan_next(tables, errp);
@@ -76,7 +74,9 @@ static bool coroutine_fn mark_tables(Qcow2ActiveDisk *disk,
             !qcow2_mark_l2_table(disk->transaction, i, table, &changed, errp)) {
             return false;
         }
-        disk->changing_l2[i] = changed ? alone[i] : 0;
+        if (changed && (disk->l1[i] & QCOW2_COPIED)) {
+            disk->changing_l2[i] = offsets[i];
+        }
     }
     return true;
 }
@@ -98,19 +98,20 @@ bool coroutine_fn qcow2_active_disk_mark(Qcow2ActiveDisk *disk, GError **errp)
 {
     const Qcow2Image *image = disk->transaction->image;
     uint64_t count = image->header.l1_size;
-    g_autofree uint64_t *alone = qcow2_l1_decode(image, disk->l1, count, errp);
+    g_autofree uint64_t *offsets =
+        qcow2_l1_decode(image, disk->l1, count, errp);
     Qcow2TableScan *tables;
     bool marked;
 
-    if (!alone || !mark_l1(disk, alone, errp)) {
+    if (!offsets || !mark_l1(disk, offsets, errp)) {
         return false;
     }
     disk->changing_l2 = qcow2_new_table(count, "L1 table", errp);
     if (!disk->changing_l2) {
         return false;
     }
-    tables = scan_l2_tables(disk, alone, errp);
-    marked = tables && mark_tables(disk, alone, tables, errp);
+    tables = scan_l2_tables(disk, offsets, errp);
+    marked = tables && mark_tables(disk, offsets, tables, errp);
     qcow2_table_scan_end(tables);
     return marked;
 }

@@ -175,6 +175,37 @@ static GByteArray *without_disk_snapshot(BlockFile *file)
     return qcow2_fixture_content(file);
 }
 
+/*
+ * Let the VM state of "state" name the data of the L2 entry at @at so often
+ * that nothing is left of its refcount when the snapshot's disk drops it, too.
+ */
+static void name_too_often(GByteArray *image, uint64_t at)
+{
+    uint64_t l2 = offset_in(image, l1_entry_at(image, 3));
+    uint64_t cluster = offset_in(image, at) / 512;
+    uint64_t refcount = qcow2_fixture_refcount(image, cluster);
+    unsigned i;
+
+    ck_assert_uint_gt(refcount, 1);
+    for (i = 0; i + 1 < refcount; i++) {
+        qcow2_fixture_poke(image, l2 + i * 8, 8, cluster * 512);
+    }
+}
+
+/* In an L2 table that the active disk shares with another snapshot. */
+START_TEST(data_that_is_shared)
+{
+    g_autoptr(GByteArray) image = build_with_snapshots(&plain);
+    uint64_t l1 = qcow2_fixture_peek(image, 40, 8);
+
+    ck_assert_uint_gt(qcow2_fixture_refcount(image, offset_in(image, l1) / 512),
+                      1);
+    name_too_often(image, qcow2_fixture_l2_entry_at(image, l1, _i ? 2 : 0));
+    assert_refused(image, "state", SNAP_ERROR_DAMAGED,
+                   _i ? "compressed data" : "would have refcount 0");
+}
+END_TEST
+
 /* The active disk would lose what is its own. */
 START_TEST(data_that_is_the_active_disks)
 {
@@ -185,15 +216,11 @@ START_TEST(data_that_is_the_active_disks)
     uint64_t l2 = offset_in(image, l1_entry_at(image, 3));
     uint64_t at = qcow2_fixture_l2_entry_at(
         image, qcow2_fixture_peek(image, 40, 8), _i ? 2 : 0);
-    uint64_t cluster = offset_in(image, at) / 512;
-    uint64_t refcount = qcow2_fixture_refcount(image, cluster);
+    uint64_t cluster;
+    uint64_t refcount;
     unsigned i;
 
-    /* Named often enough, and once more by the snapshot's disk. */
-    ck_assert_uint_gt(refcount, 1);
-    for (i = 0; i + 1 < refcount; i++) {
-        qcow2_fixture_poke(image, l2 + i * 8, 8, cluster * 512);
-    }
+    name_too_often(image, at);
     assert_refused(image, "state", SNAP_ERROR_DAMAGED,
                    _i ? "compressed data" : "would have refcount 0");
 
@@ -219,6 +246,7 @@ static Suite *delete_damage_suite(void)
     tcase_add_test(tcase, refcount_below_zero);
     tcase_add_loop_test(tcase, data_that_is_metadata, 0, 6);
     tcase_add_loop_test(tcase, data_that_is_the_active_disks, 0, 2);
+    tcase_add_loop_test(tcase, data_that_is_shared, 0, 2);
     suite_add_tcase(suite, tcase);
     return suite;
 }
