@@ -393,7 +393,8 @@ bool device_state_decode(DeviceDescriptions *descriptions, const char *name,
     }
     walk = g_new0(StateWalk, 1);
     walk->descriptions = descriptions;
-    walk->payload = payload;
+    /* No payload may be no memory: nothing is added to a null pointer. */
+    walk->payload = bytes > 0 ? payload : (const uint8_t *)"";
     walk->bytes = bytes;
     walk->opaque = opaque;
     if (state_walk(walk, place)) {
