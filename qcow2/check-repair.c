@@ -10,7 +10,7 @@
  *         written anew and the header switched over (check-rebuild.c) |
  *     COPIED flags (check-copied.c) |
  *     entries of the snapshot table that are too short
- *         (check-snapshots.c) |
+ *         (check-snapshots.c), then flags once more |
  *     the marks in the header that the image is dirty or corrupt |
  * where | is a flush. A flag says something about a refcount, so it waits until
  * the refcount is stable.
@@ -177,9 +177,17 @@ static bool coroutine_fn repair_refcounts(Qcow2Check *check, GError **errp)
     return qcow2_check_rebuild(check, errp);
 }
 
+/* Yields. */
+static bool coroutine_fn repair_flags(Qcow2Check *check, GError **errp)
+{
+    return qcow2_check_copied(check, errp) &&
+           flush(check, "the COPIED flags", errp);
+}
+
 bool coroutine_fn qcow2_check_repair(Qcow2Check *check, GError **errp)
 {
     const Qcow2CheckResult *result = check->result;
+    bool completed;
 
     if (!clear_autoclear(check, errp) || !qcow2_check_mend(check, errp) ||
         !repair_refcounts(check, errp)) {
@@ -189,8 +197,11 @@ bool coroutine_fn qcow2_check_repair(Qcow2Check *check, GError **errp)
     check->repair_copied = check->options->repair == QCOW2_REPAIR_ALL ||
                            (!result->check_errors && !result->leaks &&
                             result->corruptions == check->snapshot_corruptions);
-    return qcow2_check_copied(check, errp) &&
-           flush(check, "the COPIED flags", errp) &&
-           qcow2_check_complete_snapshots(check, errp) &&
+    if (!repair_flags(check, errp) ||
+        !qcow2_check_complete_snapshots(check, &completed, errp)) {
+        return false;
+    }
+    /* What tables that have moved were besides has references less. */
+    return (!completed || repair_flags(check, errp)) &&
            clear_marks(check, errp);
 }

@@ -107,16 +107,35 @@ static bool coroutine_fn replace_table(Qcow2Image *image, GError **errp)
     return replaced;
 }
 
+/* The image has another snapshot table now. Yields. */
+static bool coroutine_fn recount(Qcow2Check *check, GError **errp)
+{
+    Qcow2CheckResult before = *check->result;
+    BlockFile *file = check->image->file;
+
+    *check->result = (Qcow2CheckResult){ 0 };
+    g_clear_pointer(&check->image, qcow2_close);
+    check->image = qcow2_open_to_check(file, errp);
+    if (!check->image || !qcow2_check_read_snapshots(check, errp) ||
+        !qcow2_check_recount(check, errp)) {
+        return false;
+    }
+    check->result->corruptions_fixed = before.corruptions_fixed;
+    check->result->leaks_fixed = before.leaks_fixed;
+    return true;
+}
+
 /*
  * A table that leaves the file is nothing that was written as it is now: to
  * complete its entries would make up snapshots. It stays a corruption.
  */
 bool coroutine_fn qcow2_check_complete_snapshots(Qcow2Check *check,
-                                                 GError **errp)
+                                                 bool *completed, GError **errp)
 {
     Qcow2CheckResult *result = check->result;
     g_autoptr(Qcow2Image) image = NULL;
 
+    *completed = false;
     if (check->options->repair != QCOW2_REPAIR_ALL ||
         check->snapshot_corruptions == 0 || result->check_errors ||
         result->leaks || result->corruptions != check->snapshot_corruptions) {
@@ -132,6 +151,6 @@ bool coroutine_fn qcow2_check_complete_snapshots(Qcow2Check *check,
     qcow2_check_say(check, "Repairing %" PRIu64 " snapshot table entries",
                     check->snapshot_corruptions);
     result->corruptions_fixed += result->corruptions;
-    result->corruptions = 0;
-    return true;
+    *completed = true;
+    return recount(check, errp);
 }

@@ -181,9 +181,11 @@ bool coroutine_fn qcow2_check_mend(Qcow2Check *check, GError **errp);
 
 /*
  * Write the snapshot table anew with entries of full length, if nothing else
- * is wrong any more. Yields.
+ * is wrong any more, then recount. *@completed tells whether that was so.
+ * Yields.
  */
 bool coroutine_fn qcow2_check_complete_snapshots(Qcow2Check *check,
+                                                 bool *completed,
                                                  GError **errp);
 
 /* New refcount structures, and new results of comparing with them. Yields. */

@@ -168,6 +168,18 @@ START_TEST(clears_marks)
 }
 END_TEST
 
+static void shorten_snapshot_entry(GByteArray *image)
+{
+    g_auto(Qcow2FixtureEntry) entry = { 0 };
+    uint8_t *extra;
+
+    qcow2_fixture_entry(image, 0, &entry);
+    extra = image->data + entry.at + 40;
+    memmove(extra, extra + entry.extra_bytes,
+            entry.bytes - 40 - entry.extra_bytes);
+    qcow2_fixture_poke(image, entry.at + 36, 4, 0);
+}
+
 /* Old writers left out what version 3 demands of a snapshot entry. */
 START_TEST(completes_short_snapshot_entries)
 {
@@ -176,15 +188,9 @@ START_TEST(completes_short_snapshot_entries)
     g_autofree char *repaired_text = NULL;
     g_autoptr(GByteArray) repaired = NULL;
     g_autoptr(BlockFile) file = NULL;
-    g_auto(Qcow2FixtureEntry) entry = { 0 };
     g_auto(Qcow2CheckRun) run = { 0 };
-    uint8_t *extra;
 
-    qcow2_fixture_entry(image, 0, &entry);
-    extra = image->data + entry.at + 40;
-    memmove(extra, extra + entry.extra_bytes,
-            entry.bytes - 40 - entry.extra_bytes);
-    qcow2_fixture_poke(image, entry.at + 36, 4, 0);
+    shorten_snapshot_entry(image);
     ck_assert_uint_eq(qcow2_check_findings(image), 1);
     file = qcow2_fixture_file(image);
     qcow2_check_run(file, QCOW2_REPAIR_ALL, &run);
@@ -196,6 +202,30 @@ START_TEST(completes_short_snapshot_entries)
     qcow2_fixture_assert_sound(repaired);
     repaired_text = qcow2_fixture_describe(repaired);
     ck_assert_str_eq(text, repaired_text);
+}
+END_TEST
+
+/* The disk has the table's cluster alone when the table has moved. */
+START_TEST(completes_snapshot_entries_in_data)
+{
+    g_autoptr(GByteArray) image = build(0);
+    g_autoptr(GByteArray) repaired = NULL;
+    g_autoptr(BlockFile) file = NULL;
+    g_auto(Qcow2CheckRun) run = { 0 };
+    Qcow2FixtureHeader header;
+
+    qcow2_fixture_header(image, &header);
+    shorten_snapshot_entry(image);
+    qcow2_fixture_poke(image,
+                       qcow2_fixture_l2_entry_at(image, header.l1_offset, 5), 8,
+                       header.snapshots_offset);
+    file = qcow2_fixture_file(image);
+    qcow2_check_run(file, QCOW2_REPAIR_ALL, &run);
+    ck_assert(run.done);
+    ck_assert_uint_eq(run.result.corruptions, 0);
+    repaired = qcow2_fixture_content(file);
+    ck_assert_uint_eq(qcow2_check_findings(repaired), 0);
+    qcow2_fixture_assert_sound(repaired);
 }
 END_TEST
 
@@ -312,6 +342,7 @@ int main(void)
     tcase_add_test(tests, repair_of_leaks_needs_refcounts);
     tcase_add_test(tests, clears_marks);
     tcase_add_test(tests, completes_short_snapshot_entries);
+    tcase_add_test(tests, completes_snapshot_entries_in_data);
     tcase_add_loop_test(tests, any_operation_may_fail, 0,
                         QCOW2_DAMAGES * MEMORY_FILE_OPS);
     tcase_add_test(tests, reads_a_table_once);
