@@ -159,10 +159,12 @@ static void begin_device(const MigrationSection *device, void *opaque)
     print_string(device->name);
     begin_item(json, "instance");
     printf("%u", device->instance);
-    begin_item(json, "version");
-    printf("%u", device->version);
-    begin_item(json, "bytes");
-    printf("%" G_GUINT64_FORMAT, device->payload_bytes);
+    if (!snap_section_is_lost(device)) {
+        begin_item(json, "version");
+        printf("%u", device->version);
+        begin_item(json, "bytes");
+        printf("%" G_GUINT64_FORMAT, device->payload_bytes);
+    }
     json->fields = false;
 }
 

@@ -72,7 +72,7 @@ static bool coroutine_fn show_device(const SnapState *state,
     g_autofree uint8_t *payload = NULL;
     g_autoptr(GError) error = NULL;
 
-    if (device->bytes == 0) {
+    if (snap_section_is_lost(device)) {
         output->undecoded("where its state ends in the stream cannot be told",
                           NULL, 0, opaque);
         return true;

@@ -265,8 +265,11 @@ static void begin_device(const MigrationSection *device, void *opaque)
     DeviceText *text = opaque;
     g_autofree char *name = printable(device->name);
 
-    printf("%s, instance %u, version %u:\n", name, device->instance,
-           device->version);
+    printf("%s, instance %u", name, device->instance);
+    if (!snap_section_is_lost(device)) {
+        printf(", version %u", device->version);
+    }
+    printf(":\n");
     text->depth++;
 }
 

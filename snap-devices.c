@@ -10,8 +10,7 @@
 #include "printable.h"
 #include "snap-devices.h"
 
-/* A section of which nothing is known but that it is there. */
-static bool is_lost(const MigrationSection *section)
+bool snap_section_is_lost(const MigrationSection *section)
 {
     return section->bytes == 0;
 }
@@ -30,7 +29,7 @@ void snap_print_sections(const MigrationInfo *info)
             "%s%" PRIu64, section->delimited ? "" : "~", section->bytes);
 
         printf("    %-28s %10u", name, section->instance);
-        if (is_lost(section)) {
+        if (snap_section_is_lost(section)) {
             printf(" %10s %12s\n", "?", "?");
         } else {
             printf(" %10u %12s\n", section->version, bytes);
@@ -52,7 +51,7 @@ void snap_json_sections(JsonBuilder *json, const MigrationInfo *info)
         snap_json_number(json, "instance", section->instance);
         snap_json_boolean(json, "device", section->device);
         snap_json_boolean(json, "delimited", section->delimited);
-        if (!is_lost(section)) {
+        if (!snap_section_is_lost(section)) {
             snap_json_number(json, "version", section->version);
             snap_json_number(json, "bytes", section->bytes);
         }

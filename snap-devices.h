@@ -10,6 +10,9 @@
 #include "snap-json.h"
 #include "snap-state.h"
 
+/* Is nothing known of @section but that it is there, and whose it is? */
+bool snap_section_is_lost(const MigrationSection *section);
+
 /* The table of sections, and the same as a member of the object that is open. */
 void snap_print_sections(const MigrationInfo *info);
 void snap_json_sections(JsonBuilder *json, const MigrationInfo *info);
