@@ -80,6 +80,8 @@ make_images()
     qemu-img snapshot -a one sound.qcow2
     qemu-io -c 'write -q -P 4 200k 100k' sound.qcow2
     cp sound.qcow2 leaky.qcow2
+    new_image bare.qcow2 8M
+    qemu_snap save -q -n one --no-index bare.qcow2 < stream
     # A terabyte in small clusters has long tables.
     new_image wide.qcow2 1T cluster_size=4k
     qemu-io -c 'write -q -P 1 0 300k' wide.qcow2
@@ -101,6 +103,7 @@ commands=(
     'sound load -n one --apply image.qcow2'
     'sound list image.qcow2'
     'sound inspect -n one image.qcow2'
+    'bare index -n one image.qcow2'
     'sound create -n new image.qcow2'
     'sound delete -n one image.qcow2'
     'sound apply -n two image.qcow2'
@@ -237,7 +240,13 @@ expect_sound()
 expect_success()
 {
     [ $status = "$good_status" ] || fail "$what: status $status: $(cat err)"
-    cmp -s out good.out || fail "$what: another output"
+    if ! cmp -s out good.out; then
+        # Where an index cannot be read, nobody may be able to tell any more
+        # that it is none of the stream. QEMU reads no further than its end.
+        grep -q 'warning: .* is not a complete migration stream' err &&
+            cmp -s -n "$(stat -c %s good.out)" out good.out ||
+            fail "$what: another output"
+    fi
     is_like good 8 && return
     expect_sound
     [ "$(contents now)" = "$(contents good)" ] || fail "$what: another result"
