@@ -44,12 +44,14 @@ ${MAKE:-make} -s --no-print-directory -C "$TOP" BUILD="$build" \
     bench-programs >&2
 programs=$(cd "$TOP" && realpath "$build/tests/bench")
 
-for part in material stream-cases guest-cases disk-cases point-cases; do
+for part in material stream-cases inside-cases guest-cases disk-cases \
+    point-cases; do
     . "$TOP/tests/bench/$part.sh"
 done
 
 all_cases='save-stream save-ring load-stream load-fio load-cached
     load-cold-automatic load-half-cached load-depth load-depth-delayed
+    save-indexed scan verify inspect-indexed extract-raw
     save-guest load-guest list-cold list-warm inspect-cold inspect-warm
     create-1t delete-1t pipe load-by-depth load-by-depth-delayed
     save-by-size load-by-size'
@@ -68,6 +70,9 @@ contenders_of()
     load-depth | load-depth-delayed) echo ours --depth=1 ;;
     save-guest) echo ours savevm ;;
     load-guest) echo ours loadvm ;;
+    save-indexed) echo ours --no-index --raw ;;
+    scan | verify) echo ours cat ;;
+    extract-raw) echo ours cp dd ;;
     list-* | inspect-* | create-1t | delete-1t) echo ours qemu-img ;;
     pipe) echo write-small write-huge vmsplice splice ;;
     load-by-depth*) echo 1 2 4 8 16 32 ;;

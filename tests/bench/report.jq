@@ -13,6 +13,8 @@ def goals: {
     "load-fio": { of: "ratio", at_least: 0.9 },
     "load-cached": { of: "ratio", at_least: 0.85 },
     "load-depth-delayed": { of: "ratio", at_least: 6 },
+    "save-indexed": { of: "ratio", at_least: 0.95 },
+    "inspect-indexed": { of: "seconds", at_most: 0.05 },
     "list-cold": { of: "seconds", at_most: 0.01 },
     "list-warm": { of: "seconds", at_most: 0.01 },
     "inspect-cold": { of: "seconds", at_most: 0.01 },
