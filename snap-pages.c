@@ -12,26 +12,29 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "block-file.h"
 #include "bytes.h"
 #include "checked.h"
 #include "packed-page.h"
 #include "printable.h"
+#include "snap-buffers.h"
 #include "snap-error.h"
 #include "snap-pages.h"
 #include "snap-replay.h"
 
 /* So much of a block is read at once. */
-#define CHUNK_BYTES (2 * 1024 * 1024)
+#define CHUNK_BYTES (1024 * 1024)
 
 /* Requests are made of whole units: what any device takes as it is. */
 #define UNIT_BYTES 4096
 
-/* With the heads of records, the smallest page being 1 KiB. */
-#define REQUEST_BYTES (CHUNK_BYTES + 128 * 1024)
+/*
+ * What a request reads at most: a chunk, with the heads of its records (the
+ * smallest page being 1 KiB) and what is in vain. The kernel has less to do for
+ * memory of huge pages.
+ */
+#define REQUEST_BYTES SNAP_HUGE_BYTES
 
 /* To read so much in vain costs less than another request. */
 #define GAP_BYTES (64 * 1024)
@@ -43,7 +46,7 @@ struct SnapPages {
     const SnapSource *source;
     SnapReplay *replay; /* NULL: is not needed */
 
-    GPtrArray *unused; /* of REQUEST_BYTES each, for requests */
+    AioBufferPool *memory; /* of REQUEST_BYTES each, for requests */
 };
 
 /* Pages that follow one another in the stream as well. */
@@ -96,7 +99,11 @@ SnapPages *coroutine_fn snap_pages_open(const StreamIndex *index,
     pages->info = stream_index_info(index);
     pages->map = stream_index_pages(index);
     pages->source = source;
-    pages->unused = g_ptr_array_new_with_free_func(free);
+    pages->memory = aio_buffer_pool_new(REQUEST_BYTES, SNAP_MAX_DEPTH,
+                                        SNAP_MAX_DEPTH, errp);
+    if (!pages->memory) {
+        return NULL;
+    }
     if (snap_replay_is_needed(index)) {
         pages->replay =
             snap_replay_new(index, source, directory, options, errp);
@@ -111,7 +118,7 @@ void snap_pages_close(SnapPages *pages)
 {
     if (pages) {
         snap_replay_free(pages->replay);
-        g_ptr_array_unref(pages->unused);
+        aio_buffer_pool_free(pages->memory);
         g_free(pages);
     }
 }
@@ -183,22 +190,6 @@ uint64_t snap_pages_extent(const SnapPages *pages, const MigrationBlock *block,
         page = MIN(run_end(run), end);
     }
     return *content == SNAP_CONTENT_ABSENT ? bytes : (page - start) * page_size;
-}
-
-static uint8_t *take_memory(SnapPages *pages, GError **errp)
-{
-    uint8_t *memory;
-
-    if (pages->unused->len > 0) {
-        return g_ptr_array_steal_index_fast(pages->unused,
-                                            pages->unused->len - 1);
-    }
-    memory = block_file_alloc_buffer(REQUEST_BYTES);
-    if (!memory) {
-        snap_error_set_errno(errp, -ENOMEM, "a buffer of %d bytes",
-                             REQUEST_BYTES);
-    }
-    return memory;
 }
 
 static uint64_t run_stride(const PageRun *run)
@@ -386,7 +377,7 @@ static bool coroutine_fn read_pieces(const Chunk *chunk, uint8_t *memory,
 static bool coroutine_fn read_chunk(Chunk *chunk, GError **errp)
 {
     g_autoptr(GArray) pieces = g_array_new(FALSE, FALSE, sizeof(Piece));
-    uint8_t *memory;
+    AioBuffer *memory;
     bool done;
 
     chunk->pieces = pieces;
@@ -396,13 +387,10 @@ static bool coroutine_fn read_chunk(Chunk *chunk, GError **errp)
     if (pieces->len == 0) {
         return true;
     }
-    memory = take_memory(chunk->pages, errp);
-    if (!memory) {
-        return false;
-    }
     g_array_sort(pieces, compare_pieces);
-    done = read_pieces(chunk, memory, errp);
-    g_ptr_array_add(chunk->pages->unused, memory);
+    memory = aio_buffer_pool_get(chunk->pages->memory);
+    done = read_pieces(chunk, memory->data, errp);
+    aio_buffer_pool_put(chunk->pages->memory, memory);
     return done;
 }
 
