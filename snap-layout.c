@@ -105,18 +105,21 @@ uint64_t snap_layout_bytes(const SnapLayout *layout)
 }
 
 /*
- * The next data of @piece at or behind *@start and before @limit, of which no
- * more than @most bytes are looked at.
+ * The next data of @piece at or behind *@start and before @limit, @most bytes
+ * at most. To look no further than that would take long where RAM is a stream's
+ * word for terabytes of nothing: so each step may be twice as long as the last.
  */
 static bool find_in_piece(const SnapLayout *layout, const LayoutPiece *piece,
                           uint64_t *start, uint64_t *end, uint64_t limit,
                           uint64_t most)
 {
+    uint64_t step;
+
     limit = MIN(limit, piece_end(piece));
     *start = MAX(*start, piece->at);
-    while (*start < limit) {
+    for (step = most; *start < limit; step = MAX(step, 2 * step)) {
         SnapContent content = SNAP_CONTENT_DATA;
-        uint64_t bytes = MIN(limit - *start, most);
+        uint64_t bytes = MIN(limit - *start, step);
 
         if (piece->block) {
             bytes = snap_pages_extent(layout->pages, piece->block,
@@ -124,7 +127,7 @@ static bool find_in_piece(const SnapLayout *layout, const LayoutPiece *piece,
                                       bytes, &content);
         }
         if (content == SNAP_CONTENT_DATA) {
-            *end = *start + bytes;
+            *end = *start + MIN(bytes, most);
             return true;
         }
         *start += bytes;
