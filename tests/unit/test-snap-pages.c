@@ -52,7 +52,7 @@ static void coroutine_fn read_ranges(void *opaque)
         unsigned block = g_rand_int_range(model->random, 0, 2);
         uint32_t first = g_rand_int_range(model->random, 0, model->pages);
         uint32_t count =
-            g_rand_int_range(model->random, 0, model->pages - first + 1);
+            g_rand_int_range(model->random, 1, model->pages - first + 1);
 
         read_and_compare(reader, block, first, i == 0 ? 1 : count);
     }
