@@ -137,7 +137,8 @@ static void run(const uint8_t *data, size_t bytes)
 
 static const char *const dictionary[] = {
     "save",        "load",         "list",
-    "inspect",     "check",        "create",
+    "inspect",     "extract",      "verify",
+    "index",       "check",        "create",
     "delete",      "apply",        "rename",
     "gc",          "snapshot",     "-n",
     "--name",      "--to",         "--replace",
