@@ -78,6 +78,38 @@ at_any_moment base.qcow2 state '' delete -n state
 at_any_moment base.qcow2 state state apply -n state
 at_any_moment base.qcow2 state renamed rename -n state --to=renamed
 
+# What is extracted is there, all of it, or nothing is.
+extract_at_any_moment()
+{
+    local format=$1 calls=1 most=1 at signal
+    qemu_snap extract --format="$format" memory.qcow2 "whole-$format"
+    for ((round = 0; round <= most; round++)); do
+        signal=${signals[round % 3]}
+        rm -r -f place/output
+        at=$((round == 0 ? 0 : 1 + (round - 1) * calls / most))
+        run_with_signal $at $signal extract --format="$format" memory.qcow2 \
+            place/output
+        if [ $round = 0 ]; then
+            calls=$(cat calls)
+            most=$((calls < rounds ? calls : rounds))
+        fi
+        what="extract with SIG$signal at $at of $calls: status $status"
+        [ $status = 0 ] || [ $status = $((128 + $(kill -l $signal))) ] ||
+            fail "$what, $(cat err)"
+        [ $status != 0 ] || [ -e place/output ] || fail "$what: no output"
+        [ ! -e place/output ] || diff -r "whole-$format" place/output >&2 ||
+            fail "$what: another output"
+        rm -r -f place/output
+        [ -z "$(ls -A place)" ] || fail "$what: $(ls -A place)"
+    done
+    echo "$calls moments of extract --format=$format"
+}
+rm -f place/*
+sample_stream stream
+qemu_snap save --create -n ram memory.qcow2 < stream
+extract_at_any_moment raw
+extract_at_any_moment blocks
+
 # A repair may end with some of the leaks still there.
 new_image leaks.qcow2 64M cluster_size=4k
 truncate -s 1M leaks.qcow2
