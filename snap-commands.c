@@ -16,7 +16,7 @@ const SnapCommand snap_commands[] = {
     { "load", snap_load, "[-n NAME] [--apply] [OPTIONS] IMAGE > STREAM",
       "write a snapshot's VM state as a stream" },
     { "list", snap_list, "[OPTIONS] IMAGE", "list the snapshots" },
-    { "inspect", snap_inspect, "[-n NAME] [--devices] [OPTIONS] IMAGE",
+    { "inspect", snap_inspect, "[-n NAME] [--devices|--map] [OPTIONS] IMAGE",
       "show what an image or a VM state is made of" },
     { "extract", snap_extract,
       "[-n NAME] [--format=FORMAT] [OPTIONS] IMAGE OUTPUT",
@@ -297,6 +297,26 @@ static bool parse_force(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+static bool parse_map(const char *text, SnapOptions *options, GError **errp)
+{
+    options->map = true;
+    return true;
+}
+
+static bool parse_color(const char *text, SnapOptions *options, GError **errp)
+{
+    if (!strcmp(text, "auto")) {
+        options->color = SNAP_COLOR_AUTO;
+    } else if (!strcmp(text, "always")) {
+        options->color = SNAP_COLOR_ALWAYS;
+    } else if (!strcmp(text, "never")) {
+        options->color = SNAP_COLOR_NEVER;
+    } else {
+        return invalid(errp, "use of color", text, "auto, always or never");
+    }
+    return true;
+}
+
 static bool parse_force_share(const char *text, SnapOptions *options,
                               GError **errp)
 {
@@ -407,6 +427,11 @@ const SnapOption snap_options[] = {
       "the RAM blocks that are the machine's RAM, by address", parse_order },
     { "force", 0, NULL, false, "extract", "replace OUTPUT if it is a file",
       parse_force },
+    { "map", 0, NULL, false, "inspect",
+      "draw what the snapshot holds of the RAM, and where", parse_map },
+    { "color", 0, "auto|always|never", false, "inspect",
+      "draw in colors (default: on a terminal, unless NO_COLOR is set)",
+      parse_color },
     { "force-share", 'U', NULL, false, "load list inspect extract verify check",
       "do not lock IMAGE", parse_force_share },
     { "progress", 'p', NULL, false, NULL,

@@ -10,6 +10,7 @@
 #include "printable.h"
 #include "size.h"
 #include "snap-devices.h"
+#include "snap-error.h"
 
 /* Pages that were written again while the stream was: they are there twice. */
 static uint64_t count_repeated(const MigrationInfo *info, const PageMap *pages)
@@ -232,6 +233,9 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     } else if (shown) {
         print_state(&state);
     }
+    if (shown && options->map) {
+        shown = snap_state_print_map(options, &state, errp);
+    }
     snap_state_close(&state);
     return shown;
 }
@@ -252,16 +256,28 @@ static void coroutine_fn inspect_image(const SnapOptions *options,
     }
 }
 
+static bool check_map(const SnapOptions *options, GError **errp)
+{
+    if (options->map && (options->json || options->devices)) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
+                    "--map and %s exclude each other",
+                    options->json ? "--output=json" : "--devices");
+        return false;
+    }
+    return true;
+}
+
 bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
                                GError **errp)
 {
-    bool state = options->name || options->devices;
+    bool state = options->name || options->devices || options->map;
     HostFileCache cache = state ? HOST_FILE_CACHE_AUTOMATIC
                                 : HOST_FILE_CACHE_WRITEBACK;
     SnapImage image = { 0 };
     bool inspected = true;
 
-    if (!snap_image_open(options, cache, &image, errp)) {
+    if (!check_map(options, errp) ||
+        !snap_image_open(options, cache, &image, errp)) {
         return false;
     }
     if (state) {

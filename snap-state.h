@@ -53,4 +53,11 @@ bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
 /* No read is under way. Zero-initialised is allowed. Yields. */
 void coroutine_fn snap_state_close(SnapState *state);
 
+/*
+ * Draw the RAM blocks on standard output. Returns false and fills @errp
+ * (UNSUPPORTED: where the pages are is not known).
+ */
+bool snap_state_print_map(const SnapOptions *options, const SnapState *state,
+                          GError **errp);
+
 #endif /* SNAP_STATE_H */

@@ -26,6 +26,13 @@ typedef enum SnapReading {
     SNAP_READ_NAME,
 } SnapReading;
 
+/* --color: of what is drawn. */
+typedef enum SnapColor {
+    SNAP_COLOR_AUTO, /* on a terminal */
+    SNAP_COLOR_ALWAYS,
+    SNAP_COLOR_NEVER,
+} SnapColor;
+
 typedef struct SnapOptions {
     const char *command;  /* a name of snap-commands.c: "save", "load", ... */
     char **words;         /* snapshot: its own command line; else NULL */
@@ -58,6 +65,8 @@ typedef struct SnapOptions {
     const char *order;     /* --order: names of some; NULL: not given */
     uint64_t below_4g;     /* --below-4g: bytes; 0: not given */
     bool force;            /* --force: a file that is there is replaced */
+    bool map;              /* --map: draw the RAM */
+    SnapColor color;       /* --color */
     bool force_share;
     bool progress;
     bool quiet;
