@@ -116,12 +116,6 @@ static bool check_options(const SnapOptions *options, GError **errp)
     return check_output(options, errp);
 }
 
-static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
-                               size_t bytes, GError **errp)
-{
-    return qcow2_vmstate_pread(opaque, position, data, bytes, errp);
-}
-
 /* Beside the output, or where temporary files go. */
 static char *temporary_directory(const SnapOptions *options)
 {
@@ -138,11 +132,7 @@ static bool coroutine_fn open_source(SnapExtract *extract, GError **errp)
     const SnapOptions *options = extract->options;
     g_autofree char *directory = temporary_directory(options);
 
-    extract->source = (SnapSource){
-        .fetch = fetch,
-        .bytes = extract->state.stream_bytes,
-        .opaque = extract->state.vmstate,
-    };
+    extract->source = snap_state_source(&extract->state);
     if (options->device) {
         return true;
     }

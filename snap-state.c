@@ -124,6 +124,23 @@ bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
     return true;
 }
 
+static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
+                               size_t bytes, GError **errp)
+{
+    return qcow2_vmstate_pread(opaque, position, data, bytes, errp);
+}
+
+SnapSource snap_state_source(const SnapState *state)
+{
+    SnapSource source = {
+        .fetch = fetch,
+        .bytes = state->stream_bytes,
+        .opaque = state->vmstate,
+    };
+
+    return source;
+}
+
 void coroutine_fn snap_state_close(SnapState *state)
 {
     g_clear_pointer(&state->vmstate, qcow2_vmstate_reader_close);

@@ -10,6 +10,7 @@
 #define SNAP_STATE_H
 
 #include "snap-internal.h"
+#include "snap-pages.h"
 #include "snap-trailer.h"
 
 typedef struct SnapState {
@@ -49,6 +50,9 @@ bool coroutine_fn snap_state_need_index(const SnapOptions *options,
  */
 bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
                                             SnapState *state, GError **errp);
+
+/* The stream, to read pages from; @state must outlive it. */
+SnapSource snap_state_source(const SnapState *state);
 
 /* No read is under way. Zero-initialised is allowed. Yields. */
 void coroutine_fn snap_state_close(SnapState *state);
