@@ -19,6 +19,19 @@
 #include "snap-error.h"
 #include "snap-report.h"
 
+/* Is @command meant, also where the command line was too wrong to know it? */
+static bool is_command(int argc, char **argv, const SnapOptions *options,
+                       const char *command)
+{
+    bool found = options->command && !strcmp(options->command, command);
+    int i;
+
+    for (i = 1; i < argc && !options->command; i++) {
+        found |= !strcmp(argv[i], command);
+    }
+    return found;
+}
+
 /*
  * An incoming QEMU whose command ends without a word waits for ever; one wrong
  * byte makes it give up. So a load says something whatever happened.
@@ -26,14 +39,7 @@
 static void break_silence(int argc, char **argv, const SnapOptions *options,
                           const SnapResult *result)
 {
-    bool load = options->command && !strcmp(options->command, "load");
-    int i;
-
-    /* The command line may have been too wrong to know the command. */
-    for (i = 1; i < argc && !options->command; i++) {
-        load |= !strcmp(argv[i], "load");
-    }
-    if (load && !result->output_begun && !isatty(STDOUT_FILENO) &&
+    if (is_command(argc, argv, options, "load") && !result->output_begun && !isatty(STDOUT_FILENO) &&
         write(STDOUT_FILENO, "", 1) < 0) {
         return;
     }
@@ -220,6 +226,10 @@ int main(int argc, char **argv)
     }
     if (!done) {
         break_silence(argc, argv, &options, &result);
+    }
+    /* A failure must not be taken for a difference. */
+    if (!done && is_command(argc, argv, &options, "diff")) {
+        result.exit_status = SNAP_DIFF_FAILED;
     }
     /*
      * Who dies of a signal needs no words, unless a program reads them, or they

@@ -118,7 +118,9 @@ const Qcow2Snapshot *snap_choose_called(const Qcow2Image *image,
     return choose(image, name, SNAP_READ_NAME, false, errp);
 }
 
-static const Qcow2Snapshot *choose_only(const Qcow2Image *image, GError **errp)
+/* @option: what would choose one. */
+static const Qcow2Snapshot *choose_only(const Qcow2Image *image,
+                                        const char *option, GError **errp)
 {
     const GPtrArray *snapshots = qcow2_snapshots(image);
     g_autoptr(GPtrArray) candidates = g_ptr_array_new();
@@ -140,18 +142,25 @@ static const Qcow2Snapshot *choose_only(const Qcow2Image *image, GError **errp)
         g_autofree char *text = list_candidates(candidates);
 
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_AMBIGUOUS,
-                    "several snapshots hold VM state, choose one with -n: %s",
-                    text);
+                    "several snapshots hold VM state, choose one with %s: %s",
+                    option, text);
         return NULL;
     }
     return g_ptr_array_index(candidates, 0);
 }
 
+const Qcow2Snapshot *snap_choose_side(const Qcow2Image *image, const char *name,
+                                      SnapReading reading, const char *option,
+                                      GError **errp)
+{
+    return name ? choose(image, name, reading, true, errp)
+                : choose_only(image, option, errp);
+}
+
 const Qcow2Snapshot *snap_choose(const SnapOptions *options,
                                  const Qcow2Image *image, GError **errp)
 {
-    return options->name ? snap_choose_one(options, image, errp)
-                         : choose_only(image, errp);
+    return snap_choose_side(image, options->name, options->reading, "-n", errp);
 }
 
 bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,

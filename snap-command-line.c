@@ -143,7 +143,8 @@ static bool check_reading(const GPtrArray *used, const SnapOptions *options,
     if (is_used(used, "id") && is_used(used, "name")) {
         return invalid(errp, "--id and --name exclude each other");
     }
-    if (is_used(used, option) && !options->name) {
+    if (is_used(used, option) && !options->name && !options->side_a &&
+        !options->side_b) {
         return invalid(errp, "--%s needs -n as well, or an argument: --%s=%s",
                        option, option, !strcmp(option, "id") ? "ID" : "NAME");
     }
@@ -169,7 +170,8 @@ static bool parse_command(const char *word, SnapOptions *options, GError **errp)
 
 static bool parse_files(char **words, SnapOptions *options, GError **errp)
 {
-    bool has_output = snap_command_find(options->command)->has_output;
+    const SnapCommand *command = snap_command_find(options->command);
+    bool has_output = command->has_output;
 
     if (!words[0]) {
         return invalid(errp, "%s: an image is expected", options->command);
@@ -178,12 +180,15 @@ static bool parse_files(char **words, SnapOptions *options, GError **errp)
         return invalid(errp, "%s: an output is expected behind the image",
                        options->command);
     }
+    options->image = words[0];
+    if (words[1] && command->may_have_image_b) {
+        options->image_b = *++words;
+    }
     if (words[1] && (!has_output || words[2])) {
         return invalid(errp, "%s: one image%s is expected, not also '%s'",
                        options->command, has_output ? " and one output" : "",
                        words[has_output ? 2 : 1]);
     }
-    options->image = words[0];
     options->output = has_output ? words[1] : NULL;
     return true;
 }

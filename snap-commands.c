@@ -18,6 +18,8 @@ const SnapCommand snap_commands[] = {
     { "list", snap_list, "[OPTIONS] IMAGE", "list the snapshots" },
     { "inspect", snap_inspect, "[-n NAME] [--devices|--map] [OPTIONS] IMAGE",
       "show what an image or a VM state is made of" },
+    { "diff", snap_diff, "-a NAME -b NAME [OPTIONS] IMAGE [IMAGE]",
+      "show what differs between two VM states", .may_have_image_b = true },
     { "extract", snap_extract,
       "[-n NAME] [--format=FORMAT] [OPTIONS] IMAGE OUTPUT",
       "write memory that a VM state holds into a file", .has_output = true },
@@ -54,6 +56,18 @@ static bool invalid(GError **errp, const char *what, const char *text,
 static bool parse_name(const char *text, SnapOptions *options, GError **errp)
 {
     options->name = text;
+    return true;
+}
+
+static bool parse_side_a(const char *text, SnapOptions *options, GError **errp)
+{
+    options->side_a = text;
+    return true;
+}
+
+static bool parse_side_b(const char *text, SnapOptions *options, GError **errp)
+{
+    options->side_b = text;
     return true;
 }
 
@@ -297,6 +311,12 @@ static bool parse_force(const char *text, SnapOptions *options, GError **errp)
     return true;
 }
 
+static bool parse_ranges(const char *text, SnapOptions *options, GError **errp)
+{
+    options->ranges = true;
+    return true;
+}
+
 static bool parse_map(const char *text, SnapOptions *options, GError **errp)
 {
     options->map = true;
@@ -358,11 +378,15 @@ const SnapOption snap_options[] = {
     { NULL, 'n', "NAME", false,
       "save load inspect extract verify index create delete apply rename",
       "the snapshot's name (of one that exists: name or ID)", parse_name },
+    { NULL, 'a', "NAME", false, "diff", "one snapshot, name or ID",
+      parse_side_a },
+    { NULL, 'b', "NAME", false, "diff",
+      "the other one (of the second IMAGE, if there is one)", parse_side_b },
     { "name", 0, "NAME", true,
-      "save load inspect extract verify index create delete apply rename",
+      "save load inspect diff extract verify index create delete apply rename",
       "what -n says, or NAME, is a name and not an ID", parse_by_name },
     { "id", 0, "ID", true,
-      "load inspect extract verify index delete apply rename",
+      "load inspect diff extract verify index delete apply rename",
       "what -n says, or ID, is an ID and not a name", parse_by_id },
     { "to", 0, "NEW", false, "rename", "its new name", parse_new_name },
     { "replace", 0, NULL, false, "save create",
@@ -406,7 +430,7 @@ const SnapOption snap_options[] = {
       parse_cache },
     { "aio", 0, "native|threads|io_uring", false, NULL,
       "the engine for it (default: what suits the cache mode)", parse_aio },
-    { "depth", 0, "N", false, "save load inspect extract verify index",
+    { "depth", 0, "N", false, "save load inspect diff extract verify index",
       "requests in flight, 1 to 32 (default: as many as the device has use "
       "for)",
       parse_depth },
@@ -427,13 +451,17 @@ const SnapOption snap_options[] = {
       "the RAM blocks that are the machine's RAM, by address", parse_order },
     { "force", 0, NULL, false, "extract", "replace OUTPUT if it is a file",
       parse_force },
-    { "map", 0, NULL, false, "inspect",
-      "draw what the snapshot holds of the RAM, and where", parse_map },
-    { "color", 0, "auto|always|never", false, "inspect",
+    { "ranges", 0, NULL, false, "diff",
+      "list the pages that differ: block, first byte, bytes", parse_ranges },
+    { "map", 0, NULL, false, "inspect diff",
+      "draw what the snapshot holds of the RAM, or what differs, and where",
+      parse_map },
+    { "color", 0, "auto|always|never", false, "inspect diff",
       "draw in colors (default: on a terminal, unless NO_COLOR is set)",
       parse_color },
-    { "force-share", 'U', NULL, false, "load list inspect extract verify check",
-      "do not lock IMAGE", parse_force_share },
+    { "force-share", 'U', NULL, false,
+      "load list inspect diff extract verify check", "do not lock IMAGE",
+      parse_force_share },
     { "progress", 'p', NULL, false, NULL,
       "show progress on standard error (SIGUSR1: once)", parse_progress },
     { "quiet", 'q', NULL, false, NULL, "no warnings", parse_quiet },

@@ -30,6 +30,7 @@ typedef struct SnapCommand {
     const char *purpose;
     const SnapOption *options; /* NULL: snap_options; else it reads its words */
     bool has_output;           /* a file to write stands behind the image */
+    bool may_have_image_b;     /* another image may stand there */
 } SnapCommand;
 
 extern const SnapCommand snap_commands[];

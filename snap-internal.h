@@ -52,6 +52,7 @@ SnapHandler snap_inspect;
 SnapHandler snap_extract;
 SnapHandler snap_index;
 SnapHandler snap_verify;
+SnapHandler snap_diff;
 SnapHandler snap_check;
 SnapHandler snap_create;
 SnapHandler snap_delete;
@@ -83,6 +84,14 @@ void snap_warn_about_repair(const SnapImage *image, SnapResult *result);
  */
 const Qcow2Snapshot *snap_choose(const SnapOptions *options,
                                  const Qcow2Image *image, GError **errp);
+
+/*
+ * The one that can be meant by @name, which stands behind @option; if that is
+ * NULL, the only one with VM state. NULL and @errp (NOT_FOUND, AMBIGUOUS).
+ */
+const Qcow2Snapshot *snap_choose_side(const Qcow2Image *image, const char *name,
+                                      SnapReading reading, const char *option,
+                                      GError **errp);
 
 /*
  * The one snapshot that can be meant by -n, read as the options say. NULL and

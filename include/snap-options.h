@@ -40,6 +40,9 @@ typedef struct SnapOptions {
     const char *output;   /* extract: file name, or "-"; else NULL */
     const char *name;     /* -n: name or ID of a snapshot; NULL: not given */
     SnapReading reading;  /* --id, --name: what that is */
+    const char *side_a;   /* diff -a: name or ID; NULL: not given */
+    const char *side_b;   /* diff -b */
+    const char *image_b;  /* diff: the one of -b; NULL: the same one */
     const char *new_name; /* --to; NULL: not given */
     bool replace;         /* --replace: a snapshot of that name goes */
     bool devices;         /* inspect --devices: decode their state */
@@ -66,6 +69,7 @@ typedef struct SnapOptions {
     uint64_t below_4g;     /* --below-4g: bytes; 0: not given */
     bool force;            /* --force: a file that is there is replaced */
     bool map;              /* --map: draw the RAM */
+    bool ranges;           /* diff --ranges: list what differs */
     SnapColor color;       /* --color */
     bool force_share;
     bool progress;
@@ -97,6 +101,12 @@ typedef struct SnapResult {
     int64_t microseconds; /* that the command took */
     GPtrArray *warnings;  /* of char *: worth saying, though nothing failed */
 } SnapResult;
+
+/* Exit statuses of diff, as those of qemu-img compare; 0: the same. */
+enum {
+    SNAP_DIFF_DIFFERENT = 1,
+    SNAP_DIFF_FAILED = 2,
+};
 
 /*
  * Carry out the command. Outside coroutines. Returns false and fills @errp;
