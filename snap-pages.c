@@ -5,7 +5,7 @@
  * See snap-pages.h. Pages that are wanted become pieces of the stream; pieces
  * that lie near each other there become one request, whose bytes are then put
  * where they belong. A guest whose data and zero pages alternate is so read in
- * as large requests as any other.
+ * as large requests as any other; what lies apart is read at once.
  *
  * The index may be as hostile as the stream: what it says is looked at again
  * where that costs nothing.
@@ -20,6 +20,7 @@
 #include "printable.h"
 #include "snap-buffers.h"
 #include "snap-error.h"
+#include "snap-fetch.h"
 #include "snap-pages.h"
 #include "snap-replay.h"
 
@@ -346,27 +347,72 @@ static guint find_request(const Chunk *chunk, guint first, uint64_t *start,
     return i - first;
 }
 
+/* Requests at once, and up to where the pieces are that they are for. */
+typedef struct Batch {
+    SnapFetch fetches[SNAP_FETCH_MAX];
+    guint behind[SNAP_FETCH_MAX];
+    unsigned count;
+} Batch;
+
+/* As many as there are, as find a place in @memory: one at least. */
+static void fill_batch(const Chunk *chunk, guint first, uint8_t *memory,
+                       Batch *batch)
+{
+    size_t used = 0;
+
+    batch->count = 0;
+    while (first < chunk->pieces->len && batch->count < SNAP_FETCH_MAX) {
+        uint64_t start;
+        uint64_t end;
+        guint found = find_request(chunk, first, &start, &end);
+
+        if (end - start > REQUEST_BYTES - used) {
+            break;
+        }
+        batch->fetches[batch->count] = (SnapFetch){
+            .position = start,
+            .to = memory + used,
+            .bytes = end - start,
+        };
+        first += found;
+        batch->behind[batch->count++] = first;
+        used = round_up(used + (end - start), UNIT_BYTES);
+    }
+}
+
+/* The pieces from *@first on that are in what was read. */
+static bool take_fetched(const Chunk *chunk, guint *first, guint behind,
+                         const SnapFetch *fetch, GError **errp)
+{
+    for (; *first < behind; (*first)++) {
+        const Piece *piece = &g_array_index(chunk->pieces, Piece, *first);
+        const uint8_t *from = fetch->to + (piece->position - fetch->position);
+
+        if (!(piece->run.kind == MIGRATION_PAGE_DATA
+                  ? copy_pages(chunk, piece, from, errp)
+                  : inflate_page(chunk, piece, from, errp))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool coroutine_fn read_pieces(const Chunk *chunk, uint8_t *memory,
                                      GError **errp)
 {
-    const SnapSource *source = chunk->pages->source;
     guint first = 0;
+    Batch batch;
+    unsigned i;
 
     while (first < chunk->pieces->len) {
-        uint64_t start;
-        uint64_t end;
-        guint behind = first + find_request(chunk, first, &start, &end);
-
-        if (!source->fetch(source->opaque, start, memory, end - start, errp)) {
+        fill_batch(chunk, first, memory, &batch);
+        if (!snap_fetch_all(chunk->pages->source, batch.fetches, batch.count,
+                            errp)) {
             return false;
         }
-        for (; first < behind; first++) {
-            const Piece *piece = &g_array_index(chunk->pieces, Piece, first);
-            const uint8_t *from = memory + (piece->position - start);
-
-            if (!(piece->run.kind == MIGRATION_PAGE_DATA
-                      ? copy_pages(chunk, piece, from, errp)
-                      : inflate_page(chunk, piece, from, errp))) {
+        for (i = 0; i < batch.count; i++) {
+            if (!take_fetched(chunk, &first, batch.behind[i], &batch.fetches[i],
+                              errp)) {
                 return false;
             }
         }
