@@ -278,11 +278,13 @@ install: $(PROGRAM) ## install below PREFIX (/usr/local), in DESTDIR if given
 	$(INSTALL) -m 755 $(PROGRAM) $(BIN_DIR)/qemu-snap
 	$(INSTALL) -m 644 docs/qemu-snap.1 $(MAN_DIR)/qemu-snap.1
 	$(INSTALL) -m 644 completion/qemu-snap $(COMPLETION_DIR)/qemu-snap
-	$(INSTALL) -m 644 README.md LICENSE $(DOC_DIR)
+	$(INSTALL) -m 644 README.md LICENSE docs/json.md docs/trailer.md \
+		$(DOC_DIR)
 
 uninstall: ## remove what `make install' has put there
 	rm -f $(BIN_DIR)/qemu-snap $(MAN_DIR)/qemu-snap.1 \
-		$(COMPLETION_DIR)/qemu-snap $(DOC_DIR)/README.md $(DOC_DIR)/LICENSE
+		$(COMPLETION_DIR)/qemu-snap $(DOC_DIR)/README.md \
+		$(DOC_DIR)/LICENSE $(DOC_DIR)/json.md $(DOC_DIR)/trailer.md
 	[ ! -d $(DOC_DIR) ] || rmdir $(DOC_DIR)
 
 format: ## apply .clang-format to all C files

@@ -12,18 +12,43 @@
 #include "snap-devices.h"
 #include "snap-error.h"
 
-/* Pages that were written again while the stream was: they are there twice. */
-static uint64_t count_repeated(const MigrationInfo *info, const PageMap *pages)
+/* Of all blocks. */
+static PageCounts count_all(const MigrationInfo *info, const PageMap *pages)
 {
-    uint64_t different = 0;
+    PageCounts all = { 0 };
     guint i;
 
     for (i = 0; i < info->blocks->len; i++) {
         PageCounts counts = page_map_count(pages, info->blocks->pdata[i]);
 
-        different += counts.data + counts.zero + counts.filled;
+        all.data += counts.data;
+        all.zero += counts.zero;
+        all.filled += counts.filled;
+        all.xbzrle += counts.xbzrle;
+        all.deflated += counts.deflated;
     }
-    return info->data_pages + info->zero_pages - different;
+    return all;
+}
+
+/* Pages that were written again while the stream was: they are there twice. */
+static uint64_t count_repeated(const MigrationInfo *info, const PageCounts *all)
+{
+    return info->data_pages + info->zero_pages -
+           (all->data + all->zero + all->filled);
+}
+
+static void print_counts(const MigrationInfo *info, const PageMap *pages)
+{
+    PageCounts all = count_all(info, pages);
+
+    printf("repeated pages: %" PRIu64 "\n", count_repeated(info, &all));
+    if (all.xbzrle) {
+        printf("pages that end in an XBZRLE difference: %" PRIu64 "\n",
+               all.xbzrle);
+    }
+    if (all.deflated) {
+        printf("compressed pages: %" PRIu64 "\n", all.deflated);
+    }
 }
 
 static void print_blocks(const MigrationInfo *info, const PageMap *pages)
@@ -127,6 +152,11 @@ static void print_state(const SnapState *state)
     printf("snapshot: %s (ID %s)\n", name, id);
     printf("stream size: %s (%" PRIu64 " bytes)\n", size, info->stream_bytes);
     print_trailer(state);
+    if (info->vm_clock_known) {
+        g_autofree char *clock = snap_clock_format(info->vm_clock_ns);
+
+        printf("vm clock: %s\n", clock);
+    }
     print_configuration(info);
     if (info->page_size) {
         printf("page size: %u\n", info->page_size);
@@ -134,7 +164,7 @@ static void print_state(const SnapState *state)
     printf("data pages: %" PRIu64 "\n", info->data_pages);
     printf("zero pages: %" PRIu64 "\n", info->zero_pages);
     if (pages) {
-        printf("repeated pages: %" PRIu64 "\n", count_repeated(info, pages));
+        print_counts(info, pages);
     }
     printf("device sections: %u\n", info->devices);
     print_blocks(info, pages);
@@ -199,6 +229,9 @@ static void print_state_json(const SnapState *state)
     snap_json_number(json, "stream-size", info->stream_bytes);
     snap_json_string(json, "trailer", trailer_state(state));
     snap_json_number(json, "trailer-size", overhead(state));
+    if (info->vm_clock_known) {
+        snap_json_number(json, "vm-clock-ns", info->vm_clock_ns);
+    }
     add_configuration(json, info);
     if (info->page_size) {
         snap_json_number(json, "page-size", info->page_size);
@@ -206,7 +239,11 @@ static void print_state_json(const SnapState *state)
     snap_json_number(json, "data-pages", info->data_pages);
     snap_json_number(json, "zero-pages", info->zero_pages);
     if (pages) {
-        snap_json_number(json, "repeated-pages", count_repeated(info, pages));
+        PageCounts all = count_all(info, pages);
+
+        snap_json_number(json, "repeated-pages", count_repeated(info, &all));
+        snap_json_number(json, "xbzrle-pages", all.xbzrle);
+        snap_json_number(json, "compressed-pages", all.deflated);
     }
     snap_json_number(json, "device-sections", info->devices);
     add_blocks(json, info->blocks, pages);

@@ -144,6 +144,9 @@ typedef struct SnapStreaming {
 SnapPumpResult coroutine_fn snap_stream_out(SnapStreaming *streaming,
                                             GError **errp);
 
+/* A VM clock as qemu-img shows it: 00:00:01.234. The caller frees it. */
+char *snap_clock_format(uint64_t nanoseconds);
+
 /* Standard output, as qemu-img would show it. */
 void snap_print_snapshots(const GPtrArray *snapshots);
 void snap_print_list_json(const SnapOptions *options, const Qcow2Image *image);

@@ -15,25 +15,29 @@
 #include "size.h"
 #include "snap-json.h"
 
+char *snap_clock_format(uint64_t nanoseconds)
+{
+    uint64_t msec = nanoseconds / 1000000;
+
+    return g_strdup_printf(
+        "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, msec / 3600000,
+        msec / 60000 % 60, msec / 1000 % 60, msec % 1000);
+}
+
 static void print_snapshot(const Qcow2Snapshot *snapshot)
 {
     g_autofree char *id = printable(snapshot->id);
     g_autofree char *name = printable(snapshot->name);
     g_autofree char *size = size_format(snapshot->vm_state_size);
-    uint64_t clock_msec = snapshot->vm_clock_nsec / 1000000;
+    g_autofree char *clock = snap_clock_format(snapshot->vm_clock_nsec);
     time_t date_sec = snapshot->date_sec;
     char date[32] = "";
-    char clock[40];
     char icount[24] = "";
     struct tm tm;
 
     if (localtime_r(&date_sec, &tm)) {
         strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
     }
-    g_snprintf(clock, sizeof(clock),
-               "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64,
-               clock_msec / 3600000, clock_msec / 60000 % 60,
-               clock_msec / 1000 % 60, clock_msec % 1000);
     if (snapshot->icount != QCOW2_NO_ICOUNT) {
         g_snprintf(icount, sizeof(icount), "%" PRIu64, snapshot->icount);
     }

@@ -30,6 +30,9 @@ typedef struct PageCounts {
     uint64_t zero;   /* filled with 0 */
     uint64_t filled; /* filled with another byte */
     uint64_t absent; /* not in the stream */
+    /* Of those with data: how they differ (XBZRLE), and packed ones. */
+    uint64_t xbzrle;
+    uint64_t deflated;
 } PageCounts;
 
 PageMap *page_map_new(void);

@@ -358,6 +358,8 @@ PageCounts page_map_count(const PageMap *map, const MigrationBlock *block)
 
         if (run->kind != MIGRATION_PAGE_FILL) {
             counts.data += run->count;
+            counts.xbzrle += run->kind == MIGRATION_PAGE_XBZRLE;
+            counts.deflated += run->kind == MIGRATION_PAGE_DEFLATED;
         } else if (run->fill == 0) {
             counts.zero += run->count;
         } else {

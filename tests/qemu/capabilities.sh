@@ -48,8 +48,12 @@ carry_on()
 used()
 {
     case $1 in
-    xbzrle) jq -e '.["xbzrle-cache"].pages > 0' migration.json ;;
-    compress) jq -e '.compression.pages > 0' migration.json ;;
+    xbzrle) jq -e '.["xbzrle-cache"].pages > 0' migration.json &&
+        qemu_snap inspect -n "$(snapshot_names states.qcow2)" --output=json \
+            states.qcow2 | jq -e '.["xbzrle-pages"] >= 0' ;;
+    compress) jq -e '.compression.pages > 0' migration.json &&
+        qemu_snap inspect -n "$(snapshot_names states.qcow2)" --output=json \
+            states.qcow2 | jq -e '.["compressed-pages"] > 0' ;;
     esac > /dev/null
 }
 
