@@ -32,7 +32,7 @@ static bool coroutine_fn read_and_compare(Reader *reader, unsigned block,
     const RamModel *model = reader->model;
     size_t offset = (size_t)first * model->page_size;
     size_t bytes = (size_t)count * model->page_size;
-    g_autofree uint8_t *data = g_malloc(bytes);
+    g_autofree uint8_t *data = g_malloc(MAX(bytes, 1));
 
     memset(data, 0xee, bytes);
     if (!snap_pages_read(reader->pages, ram_model_block(model, block), offset,
