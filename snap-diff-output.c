@@ -86,9 +86,7 @@ static void print_blocks(const SnapDiff *diff)
     for (i = 0; i < diff->blocks->len; i++) {
         const SnapDiffBlock *block =
             &g_array_index(diff->blocks, SnapDiffBlock, i);
-        const MigrationBlock *any = block->sides[0] ? block->sides[0]
-                                                    : block->sides[1];
-        g_autofree char *name = printable(any->name);
+        g_autofree char *name = printable(snap_diff_block_name(block));
 
         print_row(name, block->pages);
         print_remark(block);
@@ -179,7 +177,7 @@ static void add_blocks(JsonBuilder *json, const SnapDiff *diff)
         const MigrationBlock *b = block->sides[1];
 
         json_builder_begin_object(json);
-        snap_json_string(json, "name", a ? a->name : b->name);
+        snap_json_string(json, "name", snap_diff_block_name(block));
         if (a) {
             snap_json_number(json, "size-a", a->bytes);
         }

@@ -113,7 +113,7 @@ static uint64_t block_pages(const SnapDiff *diff, const SnapDiffBlock *block)
     return diff->page_size ? bytes / diff->page_size : 0;
 }
 
-static const char *block_name(const SnapDiffBlock *block)
+const char *snap_diff_block_name(const SnapDiffBlock *block)
 {
     return block->sides[0] ? block->sides[0]->name : block->sides[1]->name;
 }
@@ -171,7 +171,7 @@ static void take_pages(uint64_t first, uint64_t count, PageVerdict verdict,
 
 static void draw_block(const BlockWork *work, uint64_t pages)
 {
-    g_autofree char *name = printable(block_name(work->block));
+    g_autofree char *name = printable(snap_diff_block_name(work->block));
     g_autofree char *size = size_format(pages * work->diff->page_size);
     g_autofree char *title = g_strdup_printf("%s, %s", name, size);
 
@@ -186,7 +186,8 @@ static bool coroutine_fn compare_block(SnapDiff *diff, SnapDiffBlock *block,
     uint64_t pages = block_pages(diff, block);
     g_autoptr(GArray) cells = diff->map ? snap_map_cells(&diff->scale, pages)
                                         : NULL;
-    g_autofree char *name = diff->ranges ? printable(block_name(block)) : NULL;
+    g_autofree char *name =
+        diff->ranges ? printable(snap_diff_block_name(block)) : NULL;
     BlockWork work = {
         .block = block,
         .diff = diff,

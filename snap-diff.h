@@ -76,6 +76,9 @@ bool coroutine_fn snap_diff_ram(const SnapOptions *options, SnapDiff *diff,
  */
 bool coroutine_fn snap_diff_devices(SnapDiff *diff, GError **errp);
 
+/* Both sides' name, or that of the only one. */
+const char *snap_diff_block_name(const SnapDiffBlock *block);
+
 uint64_t snap_diff_different_pages(const SnapDiff *diff);
 bool snap_diff_is_different(const SnapDiff *diff);
 
