@@ -10,7 +10,7 @@
 #include "fuzz.h"
 
 /* What one input may cost. */
-#define MAX_SECONDS 5
+#define MAX_SECONDS 10
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most,

@@ -75,7 +75,8 @@ static void run(const uint8_t *data, size_t bytes)
     Qcow2CheckResult result;
 
     memory_file_reset_records(file);
-    if (repair == QCOW2_REPAIR_NOTHING || tables_in_header(image)) {
+    if (repair == QCOW2_REPAIR_NOTHING || tables_in_header(image) ||
+        before.too_many) {
         return;
     }
     if (image_run_check(file, repair, &result)) {

@@ -8,7 +8,7 @@
 #
 # DIRECTORY holds the fuzzers. What they find goes to its finds/TARGET, never
 # into the corpus; an input that breaks a promise to finds/TARGET-crash-* and
-# the like. No input may take more than 256 MiB, or five seconds of the
+# the like. No input may take more than 256 MiB, or ten seconds of the
 # processor (entry.c); one that waits is ended after a minute.
 
 set -e -u

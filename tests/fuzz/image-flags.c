@@ -81,8 +81,11 @@ void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times)
     uint64_t refcount;
     uint64_t references;
 
-    if (strstr(finding, "OFLAG_COPIED")) {
+    if (g_str_has_prefix(finding, "ERROR OFLAG_COPIED")) {
         note_missing(flags, finding, times);
+    } else if (g_str_has_prefix(finding, "ERROR") &&
+               !g_str_has_prefix(finding, "ERROR cluster ")) {
+        return; /* there may be a million of them */
     } else if (sscanf(finding, "Can't get refcount for cluster %" SCNu64,
                       &cluster) == 1) {
         add(flags->unreadable, cluster);

@@ -31,6 +31,9 @@ BlockFile *image_run_file(const GByteArray *image)
     return file;
 }
 
+/* Findings take time, a repair has them three times. */
+#define MANY_CORRUPTIONS 50000
+
 typedef struct CheckRun {
     BlockFile *file;
     Qcow2Repair repair;
@@ -53,14 +56,15 @@ static void note_finding(void *opaque, const char *text)
 
     fuzz_assert(*text, "a finding without words");
     fuzz_say("%s", text);
-    run->refers_to_free |= strstr(text, " refcount=0 reference=") != NULL;
-    run->refers_behind_end |= strstr(text, "exceeding the end of the file") !=
-                              NULL;
+    run->refers_to_free |= g_str_has_prefix(text, "ERROR cluster ") &&
+                           strstr(text, " refcount=0 reference=");
+    run->refers_behind_end |=
+        g_str_has_prefix(text, "ERROR: counting reference for region");
     run->unknown += g_str_has_prefix(text, "Can't get refcount for cluster");
     if (run->by_references) {
         image_flags_note(run->by_references, text, times);
     }
-    if (strstr(text, "OFLAG_COPIED")) {
+    if (g_str_has_prefix(text, "ERROR OFLAG_COPIED")) {
         run->flags += times;
         run->harmless += g_str_has_suffix(text, " refcount=1") ? times : 0;
     }
@@ -128,8 +132,8 @@ ImageVerdict image_run_judge(BlockFile *file)
 
     event_loop_run(check_entry, &run);
     if (!run.done) {
-        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX,
-                               UINT64_MAX, true,       true };
+        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                               true,       true,       false };
     }
     all = result.corruptions + result.check_errors;
     verdict = (ImageVerdict){
@@ -139,8 +143,11 @@ ImageVerdict image_run_judge(BlockFile *file)
         .but_flags = all - run.flags - run.unknown,
         .refers_to_free = run.refers_to_free,
         .refers_behind_end = run.refers_behind_end,
+        .too_many = all > MANY_CORRUPTIONS,
     };
-    judge_flags(file, flags, &verdict);
+    if (!verdict.too_many) {
+        judge_flags(file, flags, &verdict);
+    }
     return verdict;
 }
 

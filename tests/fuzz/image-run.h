@@ -45,6 +45,9 @@ typedef struct ImageVerdict {
      */
     bool refers_to_free;
     bool refers_behind_end;
+
+    /* So many that nothing has been found out about flags. */
+    bool too_many;
 } ImageVerdict;
 
 ImageVerdict image_run_judge(BlockFile *file);
