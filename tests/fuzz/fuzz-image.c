@@ -44,7 +44,7 @@ static void run(const uint8_t *data, size_t bytes)
     for (unsigned op = 0; op < MEMORY_FILE_ALLOCATE; op++) {
         memory_file_fail(file, op, 0, 0);
     }
-    after = image_run_judge(file);
+    after = image_run_judge_change(file, image);
     fuzz_assert(after.but_right_flags <= before.but_right_flags ||
                     before.refers_to_free || before.refers_behind_end,
                 "change %u, %s: %" PRIu64 " corruptions became %" PRIu64, what,

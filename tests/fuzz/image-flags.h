@@ -22,6 +22,13 @@ void image_flags_free(ImageFlags *flags);
 void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times);
 
 /*
+ * The image was @before, and a change has moved the header's tables. Where one
+ * of them was data of the disk as well, there is a reference less; a change
+ * does not look for the flag, which costs a look-up.
+ */
+void image_flags_note_moved(ImageFlags *flags, const GByteArray *before);
+
+/*
  * If there were refcounts that cannot be read: a copy of @image with an empty
  * refcount table, so that the findings of a check of it, also to be noted, tell
  * all references. The caller frees it. Else NULL.
@@ -29,15 +36,15 @@ void image_flags_note(ImageFlags *flags, const char *finding, uint64_t times);
 GByteArray *image_flags_without_refcounts(const ImageFlags *flags,
                                           const GByteArray *image);
 
-/* If there is no such refcount, the check is right about all flags. */
+/* If there is nothing of all that, the check is right about all flags. */
 bool image_flags_any(const ImageFlags *flags);
 
 /*
- * Flags that the check misses by a refcount of 1, and that must not be there:
- * the cluster has more references. @image is what it has checked.
+ * Flags that the check misses by a refcount of 1, and that must not be there,
+ * because the cluster has more references, or need not, because a table has
+ * moved. @image is what it has checked.
  */
-uint64_t image_flags_rightly_missing(const ImageFlags *flags,
-                                     const GByteArray *image);
+uint64_t image_flags_excused(const ImageFlags *flags, const GByteArray *image);
 
 /*
  * Flags that are there although there are more references, and the check does

@@ -118,11 +118,11 @@ static void judge_flags(BlockFile *file, ImageFlags *flags,
     }
     image = qcow2_fixture_content(file);
     count_references(flags, image);
-    verdict->but_right_flags -= image_flags_rightly_missing(flags, image);
+    verdict->but_right_flags -= image_flags_excused(flags, image);
     verdict->harmful += image_flags_hidden(flags, image);
 }
 
-ImageVerdict image_run_judge(BlockFile *file)
+static ImageVerdict judge(BlockFile *file, const GByteArray *before)
 {
     Qcow2CheckResult result;
     g_autoptr(ImageFlags) flags = image_flags_new();
@@ -145,10 +145,23 @@ ImageVerdict image_run_judge(BlockFile *file)
         .refers_behind_end = run.refers_behind_end,
         .too_many = all > MANY_CORRUPTIONS,
     };
+    if (before) {
+        image_flags_note_moved(flags, before);
+    }
     if (!verdict.too_many) {
         judge_flags(file, flags, &verdict);
     }
     return verdict;
+}
+
+ImageVerdict image_run_judge(BlockFile *file)
+{
+    return judge(file, NULL);
+}
+
+ImageVerdict image_run_judge_change(BlockFile *file, const GByteArray *before)
+{
+    return judge(file, before);
 }
 
 typedef struct VerbRun {

@@ -19,7 +19,8 @@ typedef struct ImageVerdict {
 
     /*
      * Without COPIED flags that are missing by a refcount that is too low: so
-     * many references as there are, they must be missing.
+     * many references as there are, they must be missing. After a change also
+     * without those of what was a table that has moved.
      */
     uint64_t but_right_flags;
 
@@ -51,6 +52,8 @@ typedef struct ImageVerdict {
 } ImageVerdict;
 
 ImageVerdict image_run_judge(BlockFile *file);
+/* The same of what was @before until it was changed. */
+ImageVerdict image_run_judge_change(BlockFile *file, const GByteArray *before);
 
 /*
  * Open the image and change it; @what says how, @which snapshot and @operand
