@@ -22,9 +22,9 @@ cat > expected << 'LIST'
 usr/bin/qemu-snap 755
 usr/share/bash-completion/completions/qemu-snap 644
 usr/share/doc/qemu-snap/LICENSE 644
+usr/share/doc/qemu-snap/README.md 644
 usr/share/doc/qemu-snap/json.md 644
 usr/share/doc/qemu-snap/trailer.md 644
-usr/share/doc/qemu-snap/README.md 644
 usr/share/man/man1/qemu-snap.1 644
 LIST
 diff expected installed >&2 || fail 'other files'
