@@ -52,11 +52,9 @@ static SnapLayout *block_layout(const SnapExtract *extract,
     return layout;
 }
 
-static bool coroutine_fn write_block(BlockFiles *files,
-                                     const MigrationBlock *block, GError **errp)
+static bool coroutine_fn write_file(BlockFiles *files, const SnapLayout *layout,
+                                    const char *name, GError **errp)
 {
-    g_autoptr(SnapLayout) layout = block_layout(files->extract, block);
-    g_autofree char *name = file_name(block);
     g_autoptr(TemporaryFile) temporary = snap_write_file(
         &files->extract->writing, layout, files->directory, errp);
 
@@ -64,8 +62,17 @@ static bool coroutine_fn write_block(BlockFiles *files,
         !temporary_file_publish(temporary, name, SNAP_EXTRACT_MODE, errp)) {
         return false;
     }
-    g_ptr_array_add(files->made, g_steal_pointer(&name));
+    g_ptr_array_add(files->made, g_strdup(name));
     return true;
+}
+
+static bool coroutine_fn write_block(BlockFiles *files,
+                                     const MigrationBlock *block, GError **errp)
+{
+    g_autoptr(SnapLayout) layout = block_layout(files->extract, block);
+    g_autofree char *name = file_name(block);
+
+    return write_file(files, layout, name, errp);
 }
 
 static char *index_text(const BlockFiles *files)
@@ -98,35 +105,30 @@ static char *index_text(const BlockFiles *files)
     return snap_json_end(json);
 }
 
-static bool write_index(BlockFiles *files, GError **errp)
+static bool coroutine_fn write_index(BlockFiles *files, GError **errp)
 {
+    SnapExtract *extract = files->extract;
+    g_autoptr(SnapLayout)
+        layout = snap_layout_new(extract->pages, &extract->source);
     g_autofree char *text = index_text(files);
     g_autofree char *line = g_strconcat(text, "\n", NULL);
-    g_autofree char *path =
-        g_build_filename(files->directory, INDEX_NAME, NULL);
-    g_autoptr(GError) error = NULL;
+    GByteArray *bytes = g_byte_array_new();
 
-    g_ptr_array_add(files->made, g_strdup(INDEX_NAME));
-    if (!g_file_set_contents_full(path, line, strlen(line),
-                                  G_FILE_SET_CONTENTS_DURABLE |
-                                      G_FILE_SET_CONTENTS_CONSISTENT,
-                                  SNAP_EXTRACT_MODE, &error)) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_IO, "%s", error->message);
-        return false;
-    }
-    return true;
+    g_byte_array_append(bytes, (const uint8_t *)line, strlen(line));
+    snap_layout_add_bytes(layout, 0, bytes);
+    return write_file(files, layout, INDEX_NAME, errp);
 }
 
 /* Let the directory appear where nothing is. */
 static bool rename_directory(const BlockFiles *files, GError **errp)
 {
     const char *path = files->extract->options->output;
-    int ret =
-        renameat2(AT_FDCWD, files->directory, AT_FDCWD, path, RENAME_NOREPLACE);
+    int ret = TEMP_FAILURE_RETRY(renameat2(AT_FDCWD, files->directory, AT_FDCWD,
+                                           path, RENAME_NOREPLACE));
 
     if (ret < 0 && (errno == EINVAL || errno == ENOSYS)) {
         /* Here an empty directory may be replaced; nothing is lost by that. */
-        ret = rename(files->directory, path);
+        ret = TEMP_FAILURE_RETRY(rename(files->directory, path));
     }
     if (ret < 0) {
         snap_error_set_errno(errp, -errno, "cannot make '%s'", path);

@@ -61,7 +61,10 @@ static bool coroutine_fn write_buffer(AioBuffer *buffer, void *opaque,
                                     end - start);
 
         if (ret < 0) {
-            snap_error_set_errno(errp, ret, "cannot write the output");
+            snap_error_set_errno(errp, ret,
+                                 "cannot write %" PRIu64 " bytes at 0x%" PRIx64
+                                 " of the output",
+                                 end - start, start);
             return false;
         }
         progress_advance(writer->writing->progress, end - start);
@@ -96,26 +99,32 @@ static bool coroutine_fn write_all(Writer *writer, AioBufferPool *pool,
     return aio_buffer_pool_drain(pool, errp);
 }
 
+static bool coroutine_fn set_length(const Writer *writer, GError **errp)
+{
+    uint64_t bytes = snap_layout_bytes(writer->layout);
+    int ret = block_file_truncate(writer->file, bytes);
+
+    if (ret < 0) {
+        snap_error_set_errno(
+            errp, ret, "cannot let the output have 0x%" PRIx64 " bytes", bytes);
+    }
+    return ret == 0;
+}
+
 /* All of it, with its length, stable. */
 static bool coroutine_fn fill_file(Writer *writer, AioBufferPool *pool,
                                    GError **errp)
 {
-    int ret =
-        block_file_truncate(writer->file, snap_layout_bytes(writer->layout));
+    int ret;
 
-    if (ret == 0 && !write_all(writer, pool, errp)) {
+    /* A last page that is not aligned may make it longer in between. */
+    if (!set_length(writer, errp) || !write_all(writer, pool, errp) ||
+        !set_length(writer, errp)) {
         return false;
     }
-    if (ret == 0) {
-        /* A last page that is not aligned may have made it longer. */
-        ret = block_file_truncate(writer->file,
-                                  snap_layout_bytes(writer->layout));
-    }
-    if (ret == 0) {
-        ret = block_file_flush(writer->file);
-    }
+    ret = block_file_flush(writer->file);
     if (ret < 0) {
-        snap_error_set_errno(errp, ret, "cannot write the output");
+        snap_error_set_errno(errp, ret, "cannot make the output stable");
     }
     return ret == 0;
 }
@@ -127,6 +136,7 @@ TemporaryFile *coroutine_fn snap_write_file(const SnapWriting *writing,
 {
     HostFileOptions file_options = {
         .writable = true,
+        .cache = writing->options->cache,
         .aio = writing->options->aio,
         .trace = writing->options->trace,
     };

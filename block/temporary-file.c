@@ -196,7 +196,7 @@ static int replace_name(TemporaryFile *file, const char *path)
     if (!file->named) {
         return error;
     }
-    if (rename(file->path, path) < 0) {
+    if (TEMP_FAILURE_RETRY(rename(file->path, path)) < 0) {
         return errno;
     }
     file->named = false;

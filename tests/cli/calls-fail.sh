@@ -104,6 +104,8 @@ commands=(
     'sound list image.qcow2'
     'sound inspect -n one image.qcow2'
     'bare index -n one image.qcow2'
+    'sound extract -n one --block=ram image.qcow2 ram'
+    'sound extract -n one --format=blocks image.qcow2 blocks'
     'sound create -n new image.qcow2'
     'sound delete -n one image.qcow2'
     'sound apply -n two image.qcow2'
