@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # SPDX-FileCopyrightText: The qemu-snap authors
 #
-# A stream never comes from a terminal and never goes to one.
+# A stream never comes from a terminal and never goes to one, nor does memory.
 
 . "$(dirname "$0")/../functions.sh"
 requires script
@@ -24,4 +24,5 @@ on_terminal()
 
 on_terminal "$SNAP_COMMAND save -n second disk.qcow2"
 on_terminal "$SNAP_COMMAND load disk.qcow2"
+on_terminal "$SNAP_COMMAND extract disk.qcow2 -"
 expect_snapshots disk.qcow2 first
