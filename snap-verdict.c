@@ -31,8 +31,7 @@ static const char *const words[] = {
     [SNAP_DAMAGE_CHECKSUM] = "is not what was saved",
     [SNAP_DAMAGE_STRUCTURE] = "the stream is not complete",
     [SNAP_DAMAGE_INDEX] = "the index is of another stream",
-    [SNAP_DAMAGE_TRAILER] = "the trailer is damaged; the stream does not need "
-                            "it",
+    [SNAP_DAMAGE_TRAILER] = "the trailer is damaged, not the stream",
 };
 
 /* Pages of a block that have bytes in a piece of the stream; none: count 0. */
