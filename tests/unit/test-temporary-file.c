@@ -54,9 +54,12 @@ int mkostemp(char *pattern, int flags)
 {
     typeof(mkostemp) *real = dlsym(RTLD_NEXT, "mkostemp64");
 
-    /* Some of what it tries may already stand there. */
-    return interrupt_call() < 0 ? (pattern[strlen(pattern) - 1] = '0', -1)
-                                : real(pattern, flags);
+    if (interrupt_call() < 0) {
+        /* Some of what it tries may already stand there. */
+        pattern[strlen(pattern) - 1] = '0';
+        return -1;
+    }
+    return real(pattern, flags);
 }
 
 int linkat(int from, const char *old, int to, const char *new, int flags)
