@@ -36,6 +36,6 @@ qemu_snap verify --all --output=json disk.qcow2 >> all && fail 'no damage'
 jq -r 'paths | map(strings) | last // empty' all | sort -u > members
 [ "$(wc -l < members)" -gt 60 ] || fail "few members: $(cat members)"
 while read -r member; do
-    grep -q "[\`\"]$member[\`\"]" "$TOP/docs/json.md" ||
+    grep -q "[\`\"]${member}[\`\"]" "$TOP/docs/json.md" ||
         fail "docs/json.md says nothing of $member"
 done < members
