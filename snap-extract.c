@@ -288,6 +288,7 @@ static bool coroutine_fn run(SnapExtract *extract, const SnapImage *image,
            open_source(extract, errp) &&
            write_output(extract, to, result, errp);
     snap_pages_close(extract->pages);
+    snap_state_warn(&extract->state, result);
     snap_state_close(&extract->state);
     return done;
 }

@@ -72,6 +72,7 @@ static bool coroutine_fn index_one(const SnapOptions *options,
         return false;
     }
     indexed = add_trailer(options, image->qcow2, &state, errp);
+    snap_state_warn(&state, result);
     snap_state_close(&state);
     if (indexed) {
         result->id = g_strdup(snapshot->id);

@@ -253,7 +253,8 @@ static void print_state_json(const SnapState *state)
 
 /* What is inside one snapshot. */
 static bool coroutine_fn inspect_state(const SnapOptions *options,
-                                       const SnapImage *image, GError **errp)
+                                       const SnapImage *image,
+                                       SnapResult *result, GError **errp)
 {
     const Qcow2Snapshot *snapshot = snap_choose(options, image->qcow2, errp);
     SnapState state = { 0 };
@@ -273,6 +274,7 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     if (shown && options->map) {
         shown = snap_state_print_map(options, &state, errp);
     }
+    snap_state_warn(&state, result);
     snap_state_close(&state);
     return shown;
 }
@@ -318,7 +320,7 @@ bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
         return false;
     }
     if (state) {
-        inspected = inspect_state(options, &image, errp);
+        inspected = inspect_state(options, &image, result, errp);
     } else {
         inspect_image(options, &image);
     }

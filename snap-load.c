@@ -261,6 +261,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     interrupt = interrupt_new(cancel, to);
     loaded = open_image(&load, result, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
+    snap_state_warn(&load.state, result);
     snap_state_close(&load.state);
     snap_image_close(&load.target.image);
     if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {

@@ -70,7 +70,8 @@ bool coroutine_fn snap_state_open(const SnapOptions *options,
     state->snapshot = snapshot;
     state->file = image->file;
     state->stream_bytes = snapshot->vm_state_size;
-    snap_trailer_find(state->vmstate, state->stream_bytes, &state->trailer);
+    snap_trailer_find(state->vmstate, state->stream_bytes, &state->trailer,
+                      &state->trailer_error);
     switch (state->trailer.state) {
     case STREAM_TRAILER_NONE:
         break;
@@ -90,7 +91,7 @@ bool coroutine_fn snap_state_need_index(const SnapOptions *options,
 {
     if (!state->index && state->trailer.state == STREAM_TRAILER_VALID) {
         snap_trailer_read(state->vmstate, &state->trailer, &state->index,
-                          &state->checksums);
+                          &state->checksums, &state->trailer_error);
     }
     if (!state->index) {
         state->index = scan(options, state, NULL, errp);
@@ -141,8 +142,20 @@ SnapSource snap_state_source(const SnapState *state)
     return source;
 }
 
+void snap_state_warn(const SnapState *state, SnapResult *result)
+{
+    if (state->trailer_error) {
+        g_ptr_array_add(result->warnings,
+                        g_strdup_printf("the index of snapshot '%s' was not "
+                                        "used: %s",
+                                        state->snapshot->name,
+                                        state->trailer_error->message));
+    }
+}
+
 void coroutine_fn snap_state_close(SnapState *state)
 {
+    g_clear_error(&state->trailer_error);
     g_clear_pointer(&state->vmstate, qcow2_vmstate_reader_close);
     g_clear_pointer(&state->index, stream_index_free);
     g_clear_pointer(&state->checksums, stream_checksums_free);

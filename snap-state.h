@@ -19,6 +19,7 @@ typedef struct SnapState {
     Qcow2VmstateReader *vmstate;
     uint64_t stream_bytes; /* what is behind them is no stream */
     SnapTrailer trailer;
+    GError *trailer_error;      /* why it could not be read; or NULL */
     StreamIndex *index;         /* NULL: nobody has asked for it yet */
     StreamChecksums *checksums; /* NULL: there are none, or as above */
 } SnapState;
@@ -53,6 +54,9 @@ bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
 
 /* The stream, to read pages from; @state must outlive it. */
 SnapSource snap_state_source(const SnapState *state);
+
+/* Warn if there was a trailer that could not be read. */
+void snap_state_warn(const SnapState *state, SnapResult *result);
 
 /* No read is under way. Zero-initialised is allowed. Yields. */
 void coroutine_fn snap_state_close(SnapState *state);

@@ -98,14 +98,14 @@ bool coroutine_fn snap_trailer_maker_write(
 
 void coroutine_fn snap_trailer_find(Qcow2VmstateReader *vmstate,
                                     uint64_t vm_state_size,
-                                    SnapTrailer *trailer)
+                                    SnapTrailer *trailer, GError **errp)
 {
     uint8_t footer[STREAM_FOOTER_BYTES];
 
     if (vm_state_size < sizeof(footer)) {
         trailer->state = STREAM_TRAILER_NONE;
     } else if (!qcow2_vmstate_pread(vmstate, vm_state_size - sizeof(footer),
-                                    footer, sizeof(footer), NULL)) {
+                                    footer, sizeof(footer), errp)) {
         trailer->state = STREAM_TRAILER_DAMAGED;
     } else {
         trailer->state =
@@ -115,7 +115,7 @@ void coroutine_fn snap_trailer_find(Qcow2VmstateReader *vmstate,
 
 void coroutine_fn snap_trailer_read(Qcow2VmstateReader *vmstate,
                                     SnapTrailer *trailer, StreamIndex **index,
-                                    StreamChecksums **checksums)
+                                    StreamChecksums **checksums, GError **errp)
 {
     const StreamFooter *footer = &trailer->footer;
     g_autoptr(GByteArray) bytes = g_byte_array_new();
@@ -128,7 +128,7 @@ void coroutine_fn snap_trailer_read(Qcow2VmstateReader *vmstate,
 
         g_byte_array_set_size(bytes, before + piece);
         if (!qcow2_vmstate_pread(vmstate, footer->trailer_offset + before,
-                                 bytes->data + before, piece, NULL)) {
+                                 bytes->data + before, piece, errp)) {
             trailer->state = STREAM_TRAILER_DAMAGED;
             return;
         }

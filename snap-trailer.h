@@ -40,20 +40,20 @@ typedef struct SnapTrailer {
 } SnapTrailer;
 
 /*
- * Look for the footer in a VM state of @vm_state_size bytes. That it cannot be
- * read is the same as that it is damaged. Yields.
+ * Look for the footer in a VM state of @vm_state_size bytes. If it cannot be
+ * read, the trailer is DAMAGED, and @errp filled. Yields.
  */
 void coroutine_fn snap_trailer_find(Qcow2VmstateReader *vmstate,
                                     uint64_t vm_state_size,
-                                    SnapTrailer *trailer);
+                                    SnapTrailer *trailer, GError **errp);
 
 /*
  * Read the rest of a VALID one. The caller frees *@index and *@checksums. When
- * it cannot be read it is DAMAGED, and both are NULL. Yields.
+ * it is DAMAGED, both are NULL; @errp is filled if it cannot be read. Yields.
  */
 void coroutine_fn snap_trailer_read(Qcow2VmstateReader *vmstate,
                                     SnapTrailer *trailer, StreamIndex **index,
-                                    StreamChecksums **checksums);
+                                    StreamChecksums **checksums, GError **errp);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SnapTrailerMaker, snap_trailer_maker_free)
 

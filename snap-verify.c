@@ -194,7 +194,7 @@ static void coroutine_fn read_trailer(SnapState *state)
 {
     if (state->trailer.state == STREAM_TRAILER_VALID) {
         snap_trailer_read(state->vmstate, &state->trailer, &state->index,
-                          &state->checksums);
+                          &state->checksums, &state->trailer_error);
     }
 }
 
@@ -210,7 +210,8 @@ static bool coroutine_fn verify_stream(const SnapOptions *options,
     }
     judge_structure(verify);
     if (state->trailer.state == STREAM_TRAILER_DAMAGED) {
-        note(verify, SNAP_DAMAGE_TRAILER, state->stream_bytes, 0, NULL);
+        note(verify, SNAP_DAMAGE_TRAILER, state->stream_bytes, 0,
+             state->trailer_error ? state->trailer_error->message : NULL);
     }
     put_in_order(verify->damage);
     return true;
