@@ -90,10 +90,7 @@ SnapPages *coroutine_fn snap_pages_open(const StreamIndex *index,
 
     if (!stream_index_pages(index)) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
-                    stream_index_info(index)->mapped_ram
-                        ? "the pages of a stream with mapped-ram cannot be "
-                          "read one by one"
-                        : "the pages of the stream are in too many pieces");
+                    "the pages of the stream are in too many pieces");
         return NULL;
     }
     pages = g_new0(SnapPages, 1);
@@ -193,17 +190,12 @@ uint64_t snap_pages_extent(const SnapPages *pages, const MigrationBlock *block,
     return *content == SNAP_CONTENT_ABSENT ? bytes : (page - start) * page_size;
 }
 
-static uint64_t run_stride(const PageRun *run)
-{
-    return sizeof(uint64_t) + run->bytes;
-}
-
 /* Is it what a reader would have told of pages in this stream? */
 static bool check_piece(const Chunk *chunk, const Piece *piece, GError **errp)
 {
     const PageRun *run = &piece->run;
     uint32_t page_size = chunk->pages->info->page_size;
-    bool plain = run->kind == MIGRATION_PAGE_DATA;
+    bool plain = page_run_is_plain(run);
 
     if (!range_within(piece->position, piece->bytes,
                       chunk->pages->source->bytes) ||
@@ -224,7 +216,7 @@ static bool coroutine_fn take_run(Chunk *chunk, const PageRun *run,
     uint64_t page_size = chunk->pages->info->page_size;
     Piece piece = {
         .position = run->offset,
-        .bytes = run->bytes + (run->count - 1) * run_stride(run),
+        .bytes = run->bytes + (run->count - 1) * page_run_stride(run),
         .run = *run,
         .to = chunk->data + (run->first - chunk->first) * page_size,
     };
@@ -261,9 +253,7 @@ static bool coroutine_fn take_runs(Chunk *chunk, GError **errp)
         }
         memset(chunk->data + (page - chunk->first) * page_size, 0,
                (run_first - page) * page_size);
-        if (run.kind == MIGRATION_PAGE_DATA) {
-            run.offset += (run_first - run.first) * run_stride(&run);
-        }
+        run.offset += (run_first - run.first) * page_run_stride(&run);
         run.first = run_first;
         run.count = run_last - run_first;
         if (!take_run(chunk, &run, errp)) {
@@ -286,17 +276,21 @@ static int compare_pieces(const void *left, const void *right)
 
 /*
  * Put the pages of @piece, which begins at @from, where they belong. Each but
- * the first has a word in front that names it.
+ * the first has a word in front that names it, unless RAM is mapped.
  */
 static bool copy_pages(const Chunk *chunk, const Piece *piece,
                        const uint8_t *from, GError **errp)
 {
     uint32_t page_size = chunk->pages->info->page_size;
-    uint64_t stride = run_stride(&piece->run);
+    uint64_t stride = page_run_stride(&piece->run);
     uint64_t mask = ~(uint64_t)(page_size - 1);
     PageRun run = piece->run;
     uint32_t i;
 
+    if (run.kind == MIGRATION_PAGE_MAPPED) {
+        memcpy(piece->to, from, piece->bytes);
+        return true;
+    }
     for (i = 0; i < piece->run.count; i++, run.first++) {
         if (i > 0 && (load_be64(from + i * stride - sizeof(uint64_t)) & mask) !=
                          (uint64_t)run.first * page_size) {
@@ -388,7 +382,7 @@ static bool take_fetched(const Chunk *chunk, guint *first, guint behind,
         const Piece *piece = &g_array_index(chunk->pieces, Piece, *first);
         const uint8_t *from = fetch->to + (piece->position - fetch->position);
 
-        if (!(piece->run.kind == MIGRATION_PAGE_DATA
+        if (!(page_run_is_plain(&piece->run)
                   ? copy_pages(chunk, piece, from, errp)
                   : inflate_page(chunk, piece, from, errp))) {
             return false;

@@ -207,6 +207,13 @@ static bool unpack_error(const SnapReplay *replay, const MigrationPages *pages,
     return false;
 }
 
+/* Is the page in the stream as it is? */
+static bool is_whole(const MigrationPages *pages)
+{
+    return pages->kind == MIGRATION_PAGE_DATA ||
+           pages->kind == MIGRATION_PAGE_MAPPED;
+}
+
 /* Let replay->page, which is what the page was before, be what it is now. */
 static bool coroutine_fn change_page(SnapReplay *replay, const Window *window,
                                      const MigrationPages *pages,
@@ -220,7 +227,7 @@ static bool coroutine_fn change_page(SnapReplay *replay, const Window *window,
         return true;
     }
     /* The index and the stream may be at odds. */
-    if (pages->kind == MIGRATION_PAGE_DATA
+    if (is_whole(pages)
             ? pages->bytes != replay->page_size
             : pages->bytes > replay->page_size + PACKED_PAGE_OVERHEAD) {
         return unpack_error(replay, pages, -EINVAL, errp);
@@ -229,7 +236,7 @@ static bool coroutine_fn change_page(SnapReplay *replay, const Window *window,
     if (!content) {
         return false;
     }
-    if (pages->kind == MIGRATION_PAGE_DATA) {
+    if (is_whole(pages)) {
         memcpy(replay->page, content, replay->page_size);
     } else if (pages->kind == MIGRATION_PAGE_DEFLATED) {
         ret = packed_page_inflate(content, pages->bytes, replay->page,

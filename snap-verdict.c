@@ -51,7 +51,7 @@ const char *snap_verdict_name(const SnapVerdict *verdict)
 /* Add the pages of @run whose records overlap the damage. */
 static void add_run(Pages *pages, const PageRun *run, const SnapDamage *damage)
 {
-    uint64_t stride = sizeof(uint64_t) + run->bytes;
+    uint64_t stride = page_run_stride(run);
     uint64_t end = damage->offset + damage->bytes;
     uint64_t run_end = run->offset + (run->count - 1) * stride + run->bytes;
     uint64_t first = 0;

@@ -31,6 +31,10 @@ typedef struct MigrationBlock {
     char *name;
     uint64_t bytes;  /* used length */
     unsigned number; /* its place in the list of blocks */
+
+    /* Of mapped RAM, as the reader finds it: where in the stream; bytes. */
+    uint64_t bitmap_offset;
+    uint64_t pages_offset;
 } MigrationBlock;
 
 /* What a stream holds of a page. */
@@ -39,6 +43,7 @@ typedef enum MigrationPageKind {
     MIGRATION_PAGE_FILL,     /* one byte, which fills it: 0 nearly always */
     MIGRATION_PAGE_XBZRLE,   /* how it differs from what it was before */
     MIGRATION_PAGE_DEFLATED, /* all of it, packed by zlib */
+    MIGRATION_PAGE_MAPPED,   /* all of it, without a record's head in front */
 } MigrationPageKind;
 
 /*
@@ -51,9 +56,9 @@ typedef struct MigrationPages {
     MigrationPageKind kind;
     uint8_t fill;    /* FILL: the byte */
     uint64_t start;  /* of the first page in its block, bytes */
-    uint64_t count;  /* pages; 1 unless kind is DATA or FILL */
+    uint64_t count;  /* pages; 1 if kind is XBZRLE or DEFLATED */
     uint64_t offset; /* of what the stream holds of the first one, bytes */
-    uint32_t bytes;  /* that it holds of each: of DATA the page size */
+    uint32_t bytes;  /* that it holds of each: DATA, MAPPED: the page size */
     uint32_t stride; /* bytes of the stream from one page to the next */
 } MigrationPages;
 
@@ -96,6 +101,17 @@ typedef struct MigrationInfo {
     uint32_t page_size;      /* bytes; 0: not known yet */
     GPtrArray *capabilities; /* of char *: those that the source lists */
     bool mapped_ram;         /* one of them: pages are at places of their own */
+
+    /*
+     * What a stream with mapped RAM has of its own, as the reader finds it: the
+     * subsection that lists the capabilities, and the list of blocks, from the
+     * first one's name to the last one's pages. Bytes of the stream.
+     */
+    uint64_t capabilities_offset;
+    uint64_t capabilities_bytes;
+    uint64_t list_offset;
+    uint64_t list_bytes;
+
     bool uuid_known;
     uint8_t uuid[MIGRATION_UUID_BYTES]; /* of the machine */
     bool return_path; /* the source waits for an answer (SHUT) */
@@ -107,9 +123,10 @@ typedef struct MigrationInfo {
     uint64_t return_bytes;
     bool vm_clock_known; /* the `timer' section has passed */
     int64_t vm_clock_ns;
-    GPtrArray *blocks;     /* of MigrationBlock */
-    uint64_t data_pages;   /* RAM records with a whole or packed page */
-    uint64_t zero_pages;   /* RAM records of a page filled with one byte */
+    GPtrArray *blocks;   /* of MigrationBlock */
+    uint64_t data_pages; /* RAM records with a whole or packed page */
+    uint64_t zero_pages; /* RAM records of a page filled with one byte */
+    /* (Of mapped RAM: pages that are stored, and the others.) */
     unsigned devices;      /* device sections; final when COMPLETE */
     uint64_t stream_bytes; /* length up to the end; final when COMPLETE */
 
@@ -152,7 +169,9 @@ void migration_reader_free(MigrationReader *reader);
 
 /*
  * From now on tell @func of all pages in the order of the stream, of a large
- * one before all of it has passed. Pages of mapped RAM are not told.
+ * one before all of it has passed. Of mapped RAM, those that are stored are told
+ * when the bitmap passes, and the others as zeros, which is what QEMU makes of
+ * them.
  */
 void migration_reader_tell_pages(MigrationReader *reader,
                                  MigrationPagesFunc *func, void *opaque);

@@ -16,13 +16,37 @@ typedef struct PageMap PageMap;
 
 /* Pages of one block that follow one another in the block as in the stream. */
 typedef struct PageRun {
-    uint64_t offset; /* DATA, packed: of the first one's in the stream, bytes */
+    uint64_t offset; /* but FILL: of the first one's in the stream, bytes */
     uint32_t first;  /* page of its block */
     uint32_t count;  /* pages, at least 1; packed: 1 */
-    uint32_t bytes;  /* DATA, packed: that the stream holds of each */
+    uint32_t bytes;  /* but FILL: that the stream holds of each */
     uint8_t kind;    /* MigrationPageKind */
     uint8_t fill;    /* FILL: the byte */
 } PageRun;
+
+/*
+ * Bytes of the stream from the content of one page to that of the next. Each has
+ * the head of a record in front, but where RAM is mapped. What is filled has no
+ * place: 0.
+ */
+static inline uint64_t page_run_stride(const PageRun *run)
+{
+    switch (run->kind) {
+    case MIGRATION_PAGE_FILL:
+        return 0;
+    case MIGRATION_PAGE_MAPPED:
+        return run->bytes;
+    default:
+        return sizeof(uint64_t) + run->bytes;
+    }
+}
+
+/* May there be many whole pages in one such run? */
+static inline bool page_run_is_plain(const PageRun *run)
+{
+    return run->kind == MIGRATION_PAGE_DATA ||
+           run->kind == MIGRATION_PAGE_MAPPED;
+}
 
 /* Pages of a block by what the stream holds of them; each counts once. */
 typedef struct PageCounts {

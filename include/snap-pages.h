@@ -40,8 +40,8 @@ typedef enum SnapContent {
  * both must outlive what is returned. What has to be put together first goes
  * to a temporary file in @directory, as @options say about depth and progress.
  * Yields. Returns NULL and fills @errp: UNSUPPORTED (nobody knows where its
- * pages are: mapped RAM, or far too many pieces), STREAM, that of `fetch', or
- * those of temporary files.
+ * pages are: far too many pieces), STREAM, that of `fetch', or those of
+ * temporary files.
  */
 SnapPages *coroutine_fn snap_pages_open(const StreamIndex *index,
                                         const SnapSource *source,

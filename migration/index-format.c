@@ -36,13 +36,23 @@ enum {
     RUN_FILL,     /* the byte follows */
     RUN_XBZRLE,   /* how many bytes there are follows */
     RUN_DEFLATED, /* how many bytes there are follows */
+    RUN_MAPPED,
     RUN_KINDS,
 };
 
-/* Where the next record of DATA is if nothing comes between. */
-static uint64_t behind(const PageRun *run, uint32_t page_size)
+/*
+ * Bytes from one page to the next; of what is packed as if it were not, which is
+ * as good a guess as any.
+ */
+static uint32_t stride(unsigned code, uint32_t page_size)
 {
-    return run->offset + run->count * (page_size + sizeof(uint64_t));
+    return code == RUN_MAPPED ? page_size : page_size + sizeof(uint64_t);
+}
+
+/* Where the next page is if nothing comes between. */
+static uint64_t behind(const PageRun *run, unsigned code, uint32_t page_size)
+{
+    return run->offset + (uint64_t)run->count * stride(code, page_size);
 }
 
 static unsigned run_code(const PageRun *run)
@@ -56,6 +66,8 @@ static unsigned run_code(const PageRun *run)
         return RUN_XBZRLE;
     case MIGRATION_PAGE_DEFLATED:
         return RUN_DEFLATED;
+    case MIGRATION_PAGE_MAPPED:
+        return RUN_MAPPED;
     }
     g_assert_not_reached();
 }
@@ -79,7 +91,7 @@ static void put_runs(GByteArray *to, const GArray *runs, uint32_t page_size)
             index_put(to, run->fill);
         } else if (code != RUN_ZERO) {
             index_put_signed(to, (int64_t)(run->offset - offset));
-            offset = behind(run, page_size);
+            offset = behind(run, code, page_size);
         }
         if (code == RUN_XBZRLE || code == RUN_DEFLATED) {
             index_put(to, run->bytes);
@@ -276,8 +288,8 @@ static void get_place(IndexInput *input, MigrationPages *pages, uint64_t code,
 
     pages->offset = *offset + (uint64_t)index_get_signed(input);
     pages->bytes = page_size;
-    pages->stride = page_size + sizeof(uint64_t);
-    if (code != RUN_DATA) {
+    pages->stride = stride(code, page_size);
+    if (code == RUN_XBZRLE || code == RUN_DEFLATED) {
         pages->bytes = index_get(input);
         input->failed |= pages->count != 1 || pages->bytes > stream_bytes;
     }
@@ -297,6 +309,14 @@ static void get_run(IndexInput *input, const MigrationBlock *block,
         .block = block,
         .page_size = info->page_size,
     };
+    static const MigrationPageKind kinds[RUN_KINDS] = {
+        [RUN_ZERO] = MIGRATION_PAGE_FILL,
+        [RUN_DATA] = MIGRATION_PAGE_DATA,
+        [RUN_FILL] = MIGRATION_PAGE_FILL,
+        [RUN_XBZRLE] = MIGRATION_PAGE_XBZRLE,
+        [RUN_DEFLATED] = MIGRATION_PAGE_DEFLATED,
+        [RUN_MAPPED] = MIGRATION_PAGE_MAPPED,
+    };
     uint64_t block_pages = block->bytes / info->page_size;
     uint64_t gap = index_get(input);
     uint64_t code;
@@ -310,10 +330,7 @@ static void get_run(IndexInput *input, const MigrationBlock *block,
     }
     pages.start = (*page + gap) * info->page_size;
     *page += gap + pages.count;
-    pages.kind = code == RUN_ZERO || code == RUN_FILL ? MIGRATION_PAGE_FILL
-                 : code == RUN_DATA                   ? MIGRATION_PAGE_DATA
-                 : code == RUN_XBZRLE                 ? MIGRATION_PAGE_XBZRLE
-                                                      : MIGRATION_PAGE_DEFLATED;
+    pages.kind = kinds[code];
     if (code == RUN_FILL) {
         pages.fill = index_get(input);
     } else if (code != RUN_ZERO) {

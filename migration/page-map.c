@@ -81,19 +81,13 @@ static uint64_t run_end(const PageRun *run)
     return (uint64_t)run->first + run->count;
 }
 
-/* Bytes of the stream from one page of the run to the next. */
-static uint64_t run_stride(const PageRun *run)
-{
-    return run->kind == MIGRATION_PAGE_DATA ? sizeof(uint64_t) + run->bytes : 0;
-}
-
 static bool run_continues(const PageRun *run, const PageRun *next)
 {
     return next->first == run_end(run) && next->kind == run->kind &&
            next->fill == run->fill &&
            (run->kind == MIGRATION_PAGE_FILL ||
-            (run->kind == MIGRATION_PAGE_DATA &&
-             next->offset == run->offset + run->count * run_stride(run)));
+            (page_run_is_plain(run) &&
+             next->offset == run->offset + run->count * page_run_stride(run)));
 }
 
 static void append(GArray *runs, PageRun run)
@@ -118,7 +112,7 @@ static PageRun run_tail(PageRun run, uint32_t skipped)
 {
     run.first += skipped;
     run.count -= skipped;
-    run.offset += skipped * run_stride(&run);
+    run.offset += skipped * page_run_stride(&run);
     return run;
 }
 

@@ -195,8 +195,7 @@ static MigrationPageKind ram_page_kind(const RamRecord *record)
     }
 }
 
-static void ram_pages_passed(MigrationReader *reader,
-                             const MigrationPages *pages)
+void ram_pages_passed(MigrationReader *reader, const MigrationPages *pages)
 {
     if (pages->kind == MIGRATION_PAGE_FILL) {
         reader->info.zero_pages += pages->count;

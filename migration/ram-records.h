@@ -43,6 +43,9 @@ StepResult ram_record_take(const MigrationReader *reader, StreamCursor *cursor,
                            const MigrationBlock *block, uint32_t page_size,
                            RamRecord *record, GError **errp);
 
+/* Count @pages, and tell of them. */
+void ram_pages_passed(MigrationReader *reader, const MigrationPages *pages);
+
 /*
  * Find out the page size by looking at what follows the first page. @cursor is
  * behind the head of that PAGE record, which is @first. Takes nothing.

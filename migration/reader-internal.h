@@ -124,8 +124,10 @@ typedef struct RamState {
     uint64_t multiples;
 
     /* Of a mapped block: what is still to come of its bitmap and behind. */
+    const MigrationBlock *mapped;
     uint64_t bitmap_bytes;
     uint64_t bytes_after_bitmap;
+    uint64_t mapped_page; /* that the next bit of the bitmap is of */
 } RamState;
 
 struct MigrationReader {

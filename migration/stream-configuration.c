@@ -77,6 +77,8 @@ static StepResult configuration_capability_step(MigrationReader *reader,
     StreamName name;
 
     if (reader->capabilities_left == 0) {
+        reader->info.capabilities_bytes = reader_item_offset(reader, cursor) -
+                                          reader->info.capabilities_offset;
         configuration_next_subsection(reader);
         return STEP_DONE;
     }
@@ -110,6 +112,12 @@ static StepResult configuration_capabilities(MigrationReader *reader,
                             reader_item_offset(reader, cursor),
                             "the configuration lists %u capabilities", count);
     }
+    if (reader->info.capabilities_bytes > 0) {
+        return stream_error(&reader->error, SNAP_ERROR_STREAM,
+                            reader_item_offset(reader, cursor),
+                            "the configuration lists capabilities twice");
+    }
+    reader->info.capabilities_offset = reader_item_offset(reader, cursor);
     reader->capabilities_left = count;
     reader_next(reader, configuration_capability_step, "in the configuration");
     return STEP_DONE;

@@ -13,8 +13,7 @@ StreamIndex *stream_index_new(const MigrationReader *reader, PageMap *pages)
     g_assert(migration_reader_phase(reader) == MIGRATION_PHASE_COMPLETE);
     index->info = migration_info_copy(migration_reader_info(reader));
     index->pages = pages;
-    if (index->info->mapped_ram ||
-        !page_map_finish(pages, index->info->page_size)) {
+    if (!page_map_finish(pages, index->info->page_size)) {
         g_clear_pointer(&index->pages, page_map_free);
     }
     return index;

@@ -12,7 +12,8 @@
 
 static const char *const names[RAM_MODEL_BLOCKS] = { "pc.ram", "b" };
 
-RamModel *ram_model_new(uint32_t page_size, uint32_t pages, uint32_t seed)
+/* All but the list of blocks. */
+static RamModel *model_new(uint32_t page_size, uint32_t pages, uint32_t seed)
 {
     RamModel *model = g_new0(RamModel, 1);
     uint64_t bytes = (uint64_t)pages * page_size;
@@ -26,11 +27,21 @@ RamModel *ram_model_new(uint32_t page_size, uint32_t pages, uint32_t seed)
     stream_builder_configuration(model->builder, "pc-i440fx-7.2");
     stream_builder_subsection(model->builder, "configuration/target-page-bits");
     stream_builder_be32(model->builder, __builtin_ctz(page_size));
-    stream_builder_ram_start(model->builder, RAM_MODEL_BLOCKS * bytes);
     for (unsigned i = 0; i < RAM_MODEL_BLOCKS; i++) {
         model->ram[i] = g_malloc0(bytes);
         model->present[i] = g_malloc0(pages);
         model->zero[i] = g_malloc0(pages);
+    }
+    return model;
+}
+
+RamModel *ram_model_new(uint32_t page_size, uint32_t pages, uint32_t seed)
+{
+    RamModel *model = model_new(page_size, pages, seed);
+    uint64_t bytes = (uint64_t)pages * page_size;
+
+    stream_builder_ram_start(model->builder, RAM_MODEL_BLOCKS * bytes);
+    for (unsigned i = 0; i < RAM_MODEL_BLOCKS; i++) {
         stream_builder_block(model->builder, names[i], bytes);
     }
     stream_builder_ram_stop(model->builder);
@@ -66,6 +77,37 @@ static void draw_page(RamModel *model, uint8_t *page)
 
         memcpy(page + at, &word, sizeof(word));
     }
+}
+
+RamModel *ram_model_new_mapped(uint32_t page_size, uint32_t pages,
+                               uint32_t seed)
+{
+    RamModel *model = model_new(page_size, pages, seed);
+    /* Runs of any length, more or less. */
+    int often = g_rand_int_range(model->random, 1, 40);
+
+    stream_builder_capability(model->builder, "mapped-ram");
+    stream_builder_ram_start(model->builder,
+                             (uint64_t)RAM_MODEL_BLOCKS * pages * page_size);
+    for (unsigned i = 0; i < RAM_MODEL_BLOCKS; i++) {
+        g_autofree uint8_t *stored = g_malloc(pages);
+        bool now = false;
+
+        for (uint32_t page = 0; page < pages; page++) {
+            now ^= g_rand_int_range(model->random, 0, often) == 0;
+            stored[page] = now;
+            model->present[i][page] = 1;
+            model->zero[i][page] = !now;
+            if (now) {
+                draw_page(model, model->ram[i] + (size_t)page * page_size);
+            }
+        }
+        stream_builder_mapped_block(model->builder, names[i], page_size, pages,
+                                    stored, model->ram[i], RAM_MODEL_ALIGNMENT);
+    }
+    stream_builder_ram_stop(model->builder);
+    stream_builder_part(model->builder, STREAM_BUILDER_RAM_ID);
+    return model;
 }
 
 static void add_length(GByteArray *packed, unsigned length)
@@ -147,6 +189,7 @@ void ram_model_add(RamModel *model, MigrationPageKind kind, unsigned block,
     uint8_t *content = model->ram[block] + offset;
     bool zero = kind == MIGRATION_PAGE_FILL && g_rand_boolean(model->random);
 
+    ck_assert_uint_ne(kind, MIGRATION_PAGE_MAPPED);
     stream_builder_record(model->builder, offset | flags[kind],
                           model->current == (int)block ? NULL : names[block]);
     model->current = block;
@@ -167,6 +210,8 @@ void ram_model_add(RamModel *model, MigrationPageKind kind, unsigned block,
         break;
     case MIGRATION_PAGE_XBZRLE:
         add_xbzrle(model, content);
+        break;
+    case MIGRATION_PAGE_MAPPED:
         break;
     }
 }

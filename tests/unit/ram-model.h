@@ -35,6 +35,11 @@ typedef struct RamModel {
 RamModel *ram_model_new(uint32_t page_size, uint32_t pages, uint32_t seed);
 void ram_model_free(RamModel *model);
 
+/* The same with mapped RAM, and all pages; nothing more can be added. */
+#define RAM_MODEL_ALIGNMENT 8192
+RamModel *ram_model_new_mapped(uint32_t page_size, uint32_t pages,
+                               uint32_t seed);
+
 /* The stream goes on with a record of that kind. */
 void ram_model_add(RamModel *model, MigrationPageKind kind, unsigned block,
                    uint32_t page);

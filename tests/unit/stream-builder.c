@@ -224,6 +224,51 @@ void stream_builder_zero(StreamBuilder *builder, const char *block,
     stream_builder_u8(builder, 0);
 }
 
+static GByteArray *mapped_bitmap(uint32_t pages, const uint8_t *stored)
+{
+    GByteArray *bitmap = g_byte_array_new();
+
+    g_byte_array_set_size(bitmap, (pages + 63) / 64 * 8);
+    for (guint i = 0; i < bitmap->len; i += 8) {
+        uint64_t word = 0;
+
+        for (guint bit = 0; bit < 64 && i * 8 + bit < pages; bit++) {
+            word |= (uint64_t)(stored[i * 8 + bit] != 0) << bit;
+        }
+        memcpy(bitmap->data + i, &word, sizeof(word));
+    }
+    return bitmap;
+}
+
+void stream_builder_mapped_block(StreamBuilder *builder, const char *name,
+                                 uint32_t page_size, uint32_t pages,
+                                 const uint8_t *stored, const uint8_t *content,
+                                 size_t alignment)
+{
+    g_autoptr(GByteArray) bitmap = mapped_bitmap(pages, stored);
+    size_t start;
+    size_t pages_offset;
+
+    stream_builder_block(builder, name, (uint64_t)pages * page_size);
+    start = builder->bytes->len + 28;
+    pages_offset = (start + bitmap->len + alignment - 1) / alignment *
+                   alignment;
+    stream_builder_be32(builder, 1);
+    stream_builder_be64(builder, page_size);
+    stream_builder_be64(builder, start);
+    stream_builder_be64(builder, pages_offset);
+    g_byte_array_append(builder->bytes, bitmap->data, bitmap->len);
+    stream_builder_fill(builder, 0, pages_offset - start - bitmap->len);
+    for (uint32_t page = 0; page < pages; page++) {
+        if (stored[page] && content) {
+            g_byte_array_append(builder->bytes,
+                                content + (size_t)page * page_size, page_size);
+        } else {
+            stream_builder_fill(builder, 0xcd, page_size);
+        }
+    }
+}
+
 void stream_builder_ram_stop(StreamBuilder *builder)
 {
     stream_builder_be64(builder, 0x10);

@@ -75,6 +75,16 @@ void stream_builder_page(StreamBuilder *builder, const char *block,
 void stream_builder_zero(StreamBuilder *builder, const char *block,
                          uint64_t offset);
 
+/*
+ * A block of @pages pages of mapped RAM: entry, bitmap, and from the next
+ * multiple of @alignment on the pages, of which page i is stored where @stored[i]
+ * is not 0. Then it is what is at its place in @content, or else full of 0xcd.
+ */
+void stream_builder_mapped_block(StreamBuilder *builder, const char *name,
+                                 uint32_t page_size, uint32_t pages,
+                                 const uint8_t *stored, const uint8_t *content,
+                                 size_t alignment);
+
 /* EOS and footer of `ram'. */
 void stream_builder_ram_stop(StreamBuilder *builder);
 

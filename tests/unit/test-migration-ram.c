@@ -415,8 +415,9 @@ static void mapped_block(StreamBuilder *builder, uint64_t shift)
     stream_builder_be64(builder, 4096);
     stream_builder_be64(builder, start + 28 + shift);
     stream_builder_be64(builder, 8192 + shift);
-    stream_builder_fill(builder, 0x00, 15);
+    stream_builder_fill(builder, 0x00, 12);
     stream_builder_u8(builder, 0x07);
+    stream_builder_fill(builder, 0x00, 3);
     stream_builder_fill(builder, 0x10, 8192 - builder->bytes->len);
     stream_builder_fill(builder, 0x7e, 100 * 4096);
 }
@@ -431,7 +432,7 @@ START_TEST(mapped_ram)
     stream_builder_ram_stop(builder);
     stream_builder_end(builder, RAM_ID);
     end_stream(builder);
-    expect_pages(builder, 3, 0, 4096);
+    expect_pages(builder, 3, 97, 4096);
 }
 END_TEST
 
@@ -474,8 +475,41 @@ START_TEST(mapped_ram_with_wrong_header)
     stream_builder_be64(builder, pages_offsets[_i]);
     stream_builder_fill(builder, 0, 8);
     stream_builder_expect_error(builder, SNAP_ERROR_STREAM,
-                                _i == 2 ? "is beyond any stream"
-                                        : "pages of mapped RAM at offset");
+                                "pages of mapped RAM at offset");
+}
+END_TEST
+
+/* Nobody has pages there, unless the bytes of words are the other way round. */
+START_TEST(mapped_ram_behind_its_end)
+{
+    g_autoptr(StreamBuilder) builder = stream_builder_new();
+    size_t bitmap;
+
+    begin_with(builder, "mapped-ram", false);
+    stream_builder_ram_start(builder, 100 * 4096);
+    bitmap = builder->bytes->len + 1 + strlen("pc.ram") + 8 + 28;
+    mapped_block(builder, 0);
+    builder->bytes->data[bitmap + 12] = _i == 0 ? 0x10 : 0x00;
+    builder->bytes->data[bitmap + 15] = _i == 0 ? 0x00 : 0x01;
+    stream_builder_expect_error(builder, SNAP_ERROR_STREAM,
+                                "'pc.ram' has pages behind its end");
+}
+END_TEST
+
+/* A block without pages has neither bitmap nor gap. */
+START_TEST(mapped_ram_of_nothing)
+{
+    const uint8_t stored[] = { 1 };
+    g_autoptr(StreamBuilder) builder = stream_builder_new();
+
+    begin_with(builder, "mapped-ram", false);
+    stream_builder_ram_start(builder, 4096);
+    stream_builder_mapped_block(builder, "none", 4096, 0, stored, NULL, 1);
+    stream_builder_mapped_block(builder, "one", 4096, 1, stored, NULL, 1);
+    stream_builder_ram_stop(builder);
+    stream_builder_end(builder, RAM_ID);
+    end_stream(builder);
+    expect_pages(builder, 1, 0, 4096);
 }
 END_TEST
 
@@ -535,6 +569,8 @@ static Suite *migration_ram_suite(void)
     tcase_add_test(tcase, mapped_ram_at_another_offset);
     tcase_add_test(tcase, mapped_ram_has_no_page_records);
     tcase_add_loop_test(tcase, mapped_ram_with_wrong_header, 0, 3);
+    tcase_add_loop_test(tcase, mapped_ram_behind_its_end, 0, 2);
+    tcase_add_test(tcase, mapped_ram_of_nothing);
     tcase_add_loop_test(tcase, mapped_ram_of_other_kind, 0, 4);
     suite_add_tcase(suite, tcase);
     return suite;

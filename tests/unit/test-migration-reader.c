@@ -175,6 +175,13 @@ static void add_many_capabilities(StreamBuilder *builder)
     stream_builder_be32(builder, 0x10000000);
 }
 
+static void add_capabilities_twice(StreamBuilder *builder)
+{
+    stream_builder_configuration(builder, "pc");
+    stream_builder_capability(builder, "mapped-ram");
+    stream_builder_capability(builder, "mapped-ram");
+}
+
 static void add_page_bits(StreamBuilder *builder)
 {
     stream_builder_configuration(builder, "virt");
@@ -243,6 +250,7 @@ static const FrameCase wrong_frames[] = {
     { add_subsection_version, SNAP_ERROR_UNSUPPORTED, "'configuration/uuid'" },
     { add_unknown_capability, SNAP_ERROR_UNSUPPORTED, "'x-teleport'" },
     { add_many_capabilities, SNAP_ERROR_STREAM, "268435456 capabilities" },
+    { add_capabilities_twice, SNAP_ERROR_STREAM, "capabilities twice" },
     { add_page_bits, SNAP_ERROR_UNSUPPORTED, "2^33" },
     { add_second_configuration, SNAP_ERROR_STREAM, "a byte 0x07" },
     { add_top_level_subsection, SNAP_ERROR_STREAM, "a byte 0x05" },

@@ -36,6 +36,11 @@ typedef struct Model {
     uint32_t page_size;
 } Model;
 
+static bool is_whole(MigrationPageKind kind)
+{
+    return kind == MIGRATION_PAGE_DATA || kind == MIGRATION_PAGE_MAPPED;
+}
+
 /* The stream goes on with @count pages from @first on. */
 static void tell(Model *model, MigrationPageKind kind, uint8_t fill,
                  uint64_t first, uint64_t count)
@@ -48,12 +53,12 @@ static void tell(Model *model, MigrationPageKind kind, uint8_t fill,
         .start = first * PAGE,
         .count = count,
         .offset = model->offset + 8,
-        .bytes = kind == MIGRATION_PAGE_FILL   ? 1
-                 : kind == MIGRATION_PAGE_DATA ? PAGE
-                                               : 77,
+        .bytes = kind == MIGRATION_PAGE_FILL ? 1
+                 : is_whole(kind)            ? PAGE
+                                             : 77,
     };
 
-    pages.stride = pages.bytes + 8;
+    pages.stride = pages.bytes + (kind == MIGRATION_PAGE_MAPPED ? 0 : 8);
     for (uint64_t i = 0; i < count; i++) {
         model->pages[first + i] = (ModelPage){
             .present = true,
@@ -83,7 +88,8 @@ static void compare_runs(const Model *model, const GArray *runs)
         for (; page < run->first + run->count; page++) {
             const ModelPage *expected = &model->pages[page];
             uint64_t stride = run->kind == MIGRATION_PAGE_DATA ? run->bytes + 8
-                                                               : 0;
+                              : run->kind == MIGRATION_PAGE_MAPPED ? run->bytes
+                                                                   : 0;
 
             assert_often(expected->present);
             assert_often(run->kind == expected->kind);
@@ -149,9 +155,9 @@ START_TEST(random_pages)
     Model *model = model_new();
 
     for (unsigned i = 0; i < calls; i++) {
-        MigrationPageKind kind = g_rand_int_range(rand, 0, 4);
+        MigrationPageKind kind = g_rand_int_range(rand, 0, 5);
         uint64_t first = g_rand_int_range(rand, 0, PAGES);
-        bool run = kind == MIGRATION_PAGE_DATA || kind == MIGRATION_PAGE_FILL;
+        bool run = is_whole(kind) || kind == MIGRATION_PAGE_FILL;
         uint64_t count = run ? g_rand_int_range(rand, 1, longest + 1) : 1;
 
         tell(model, kind,

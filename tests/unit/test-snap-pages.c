@@ -178,6 +178,17 @@ START_TEST(any_pages)
 }
 END_TEST
 
+/* A page that is stored has no head in front, and the others are zero. */
+START_TEST(mapped_pages)
+{
+    static const uint32_t sizes[] = { 1024, 4096, 4096, 8192, 65536 };
+    g_autoptr(RamModel) model = ram_model_new_mapped(sizes[_i], PAGES, _i);
+
+    ram_model_end(model);
+    must_read(model);
+}
+END_TEST
+
 START_TEST(no_pages)
 {
     g_autoptr(RamModel) model = ram_model_new(4096, PAGES, 1);
@@ -284,6 +295,7 @@ int main(void)
     TCase *tests = tcase_create("snap-pages");
 
     tcase_add_loop_test(tests, any_pages, 0, 14);
+    tcase_add_loop_test(tests, mapped_pages, 0, 5);
     tcase_add_test(tests, no_pages);
     tcase_add_test(tests, neighbours_are_one_request);
     tcase_add_test(tests, damaged_packed_page);
