@@ -187,6 +187,15 @@ bool migration_reader_feed(MigrationReader *reader, const void *data,
                            size_t bytes, GError **errp);
 
 /*
+ * How many of the next bytes will not be looked at, whatever they are: the
+ * content of pages. Who can do without reading them says so with _pass().
+ */
+uint64_t migration_reader_passable(const MigrationReader *reader);
+
+/* Take the next @bytes unseen; no more than are passable. */
+void migration_reader_pass(MigrationReader *reader, uint64_t bytes);
+
+/*
  * The input has ended. Returns true when the stream is complete, which is also
  * the phase from then on. Otherwise fills @errp (STREAM) with what was missing
  * at which offset. A stream that ends right behind its end marker, or goes on

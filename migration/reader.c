@@ -354,6 +354,18 @@ bool migration_reader_feed(MigrationReader *reader, const void *data,
     return reader_result(reader, errp);
 }
 
+uint64_t migration_reader_passable(const MigrationReader *reader)
+{
+    return reader_stopped(reader) ? 0 : reader->skip;
+}
+
+void migration_reader_pass(MigrationReader *reader, uint64_t bytes)
+{
+    g_assert(bytes <= migration_reader_passable(reader));
+    reader->skip -= bytes;
+    reader->position += bytes;
+}
+
 /* The stream is cut: say in the middle of what. */
 static void reader_fail_short(MigrationReader *reader)
 {
