@@ -23,26 +23,29 @@ bool snap_mapped_begins(const uint8_t *head, size_t bytes)
 }
 
 /*
- * Read from @position on as far as *@bytes, or less when there is a hole behind
- * what is needed: then *@bytes is what could be read.
+ * Read from @position on *@bytes, or less when there is a hole behind what is
+ * needed, or the file ends there: then *@bytes is what could be read.
  */
 static bool coroutine_fn read_some(const SnapSource *source, uint64_t position,
                                    uint8_t *data, size_t *bytes, GError **errp)
 {
     while (true) {
-        uint64_t end = round_down(position + *bytes, UNIT_BYTES);
-        size_t now = MIN(end, source->bytes) - position;
+        uint64_t end = MIN(position + *bytes, source->bytes);
         g_autoptr(GError) error = NULL;
 
-        if (source->fetch(source->opaque, position, data, now, &error)) {
-            *bytes = now;
+        if (*bytes >= UNIT_BYTES && end < source->bytes) {
+            end = round_down(end, UNIT_BYTES);
+        }
+        if (source->fetch(source->opaque, position, data, end - position,
+                          &error)) {
+            *bytes = end - position;
             return true;
         }
-        if (*bytes <= UNIT_BYTES) {
+        if (*bytes == 1) {
             g_propagate_error(errp, g_steal_pointer(&error));
             return false;
         }
-        *bytes = MAX(*bytes / 2, UNIT_BYTES);
+        *bytes /= 2;
     }
 }
 
