@@ -22,6 +22,19 @@ Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
     Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp);
 
 /*
+ * From now on the VM state ends with its last cluster, or where its recorded
+ * size says, if that is more; or later, if many empty tables follow. Mapped RAM
+ * that QEMU has written goes on behind the recorded size, which counts only what
+ * was written, and has holes. No read is under way. Yields. Returns false and fills
+ * @errp (DAMAGED, IO); then nothing has changed.
+ */
+bool coroutine_fn qcow2_vmstate_reader_extend(Qcow2VmstateReader *reader,
+                                              GError **errp);
+
+/* Of VM state: up to there it can be read. */
+uint64_t qcow2_vmstate_bytes(const Qcow2VmstateReader *reader);
+
+/*
  * No read is under way, but L2 tables may still be fetched ahead: that is
  * waited for. NULL is allowed. Yields.
  */
@@ -37,6 +50,11 @@ void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader);
 bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
                                       uint64_t position, void *buffer,
                                       size_t bytes, GError **errp);
+
+/* The same where there may be holes, which are zeros: in mapped RAM. */
+bool coroutine_fn qcow2_vmstate_pread_sparse(Qcow2VmstateReader *reader,
+                                             uint64_t position, void *buffer,
+                                             size_t bytes, GError **errp);
 
 /* Every cluster size is a multiple of it; most devices like it. Bytes. */
 #define QCOW2_VMSTATE_UNIT 512

@@ -39,6 +39,12 @@
  */
 #define WINDOWS 16
 
+/*
+ * To find the last cluster, so many L2 tables are looked at, the last ones. QEMU
+ * leaves empty tables behind where there was a longer VM state before.
+ */
+#define LAST_TABLES 64
+
 typedef enum WindowState {
     WINDOW_EMPTY,
     WINDOW_LOADING,
@@ -57,6 +63,7 @@ typedef struct Window {
 struct Qcow2VmstateMap {
     /* Constant after _open(). */
     const Qcow2Image *image;
+    uint64_t bytes;
     uint64_t *l1; /* L2 table offsets, from the VM state's first on */
     uint64_t l1_entries;
     uint64_t window_entries;
@@ -126,10 +133,82 @@ static bool coroutine_fn read_l1(Qcow2VmstateMap *map,
     return true;
 }
 
-Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
-    const Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp)
+/* Where the last cluster of an L2 table ends, bytes from the table's begin. */
+static bool coroutine_fn find_last(const Qcow2VmstateMap *map, uint64_t table,
+                                   uint64_t *end, GError **errp)
 {
-    const Qcow2Header *header = &image->header;
+    const Qcow2Header *header = &map->image->header;
+    uint64_t words = qcow2_l2_entries(header) * qcow2_l2_entry_words(header);
+    uint64_t *entries = qcow2_read_table(map->image->file, map->l1[table],
+                                         words, "L2 table", errp);
+
+    if (!entries) {
+        return false;
+    }
+    while (words > 0 && entries[words - 1] == 0) {
+        words--;
+    }
+    free(entries);
+    *end = div_round_up(words, qcow2_l2_entry_words(header))
+           << header->cluster_bits;
+    return true;
+}
+
+/*
+ * Let the map end with the last cluster, or later if many empty tables follow.
+ */
+static bool coroutine_fn find_end(Qcow2VmstateMap *map, GError **errp)
+{
+    unsigned span_bits = qcow2_l1_span_bits(&map->image->header);
+    uint64_t table = map->l1_entries;
+    unsigned looked_at = 0;
+    uint64_t end = 0;
+
+    while (table > 0 && end == 0) {
+        table--;
+        if (map->l1[table] == 0) {
+            continue;
+        }
+        if (looked_at++ == LAST_TABLES) {
+            end = 1ULL << span_bits;
+        } else if (!find_last(map, table, &end, errp)) {
+            return false;
+        }
+    }
+    if (end > 0) {
+        map->bytes = MAX(map->bytes, (table << span_bits) + end);
+    }
+    return true;
+}
+
+uint64_t qcow2_vmstate_map_bytes(const Qcow2VmstateMap *map)
+{
+    return map->bytes;
+}
+
+/* Read the L1 table, and so know where the map ends. */
+static bool coroutine_fn open_tables(Qcow2VmstateMap *map,
+                                     const Qcow2Snapshot *snapshot, bool whole,
+                                     GError **errp)
+{
+    const Qcow2Header *header = &map->image->header;
+
+    map->bytes = snapshot->vm_state_size;
+    map->l1_entries =
+        whole ? snapshot->l1_size - qcow2_snapshot_vm_index(header, snapshot)
+              : div_round_up(map->bytes, 1ULL << qcow2_l1_span_bits(header));
+    if (!read_l1(map, snapshot, errp) || (whole && !find_end(map, errp))) {
+        return false;
+    }
+    map->windows_needed = div_round_up(
+        qcow2_bytes_to_clusters(header, map->bytes), map->window_entries);
+    return true;
+}
+
+Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
+    const Qcow2Image *image, const Qcow2Snapshot *snapshot, bool whole,
+    GError **errp)
+{
     Qcow2VmstateMap *map;
     unsigned i;
 
@@ -138,16 +217,11 @@ Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
     }
     map = g_new0(Qcow2VmstateMap, 1);
     map->image = image;
-    map->l1_entries = div_round_up(snapshot->vm_state_size,
-                                   1ULL << qcow2_l1_span_bits(header));
-    map->window_entries = WINDOW_WORDS / qcow2_l2_entry_words(header);
-    map->windows_needed =
-        div_round_up(qcow2_bytes_to_clusters(header, snapshot->vm_state_size),
-                     map->window_entries);
+    map->window_entries = WINDOW_WORDS / qcow2_l2_entry_words(&image->header);
     for (i = 0; i < WINDOWS; i++) {
         map->windows[i].map = map;
     }
-    if (!read_l1(map, snapshot, errp)) {
+    if (!open_tables(map, snapshot, whole, errp)) {
         qcow2_vmstate_map_close(map);
         return NULL;
     }

@@ -21,11 +21,16 @@ bool qcow2_check_vmstate(const Qcow2Image *image, const Qcow2Snapshot *snapshot,
 typedef struct Qcow2VmstateMap Qcow2VmstateMap;
 
 /*
- * The map of @snapshot's VM state. @image must outlive it. Yields. Returns NULL
- * and fills @errp: INVALID (there is none), DAMAGED, IO.
+ * The map of @snapshot's VM state, as far as its size says; if @whole, up to
+ * where the last cluster is. @image must outlive it. Yields. Returns NULL and
+ * fills @errp: INVALID (there is none), DAMAGED, IO.
  */
 Qcow2VmstateMap *coroutine_fn qcow2_vmstate_map_open(
-    const Qcow2Image *image, const Qcow2Snapshot *snapshot, GError **errp);
+    const Qcow2Image *image, const Qcow2Snapshot *snapshot, bool whole,
+    GError **errp);
+
+/* Where it ends. */
+uint64_t qcow2_vmstate_map_bytes(const Qcow2VmstateMap *map);
 
 /* No _find() is under way. NULL is allowed. Yields. */
 void coroutine_fn qcow2_vmstate_map_close(Qcow2VmstateMap *map);

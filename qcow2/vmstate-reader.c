@@ -20,7 +20,7 @@
 
 struct Qcow2VmstateReader {
     const Qcow2Image *image;
-    uint64_t bytes; /* of VM state */
+    const Qcow2Snapshot *snapshot;
     Qcow2VmstateMap *map;
     Qcow2ReadLimit limit;
     Qcow2CompressedReader compressed;
@@ -35,18 +35,37 @@ Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
     if (!qcow2_check_readable(image, errp)) {
         return NULL;
     }
-    map = qcow2_vmstate_map_open(image, snapshot, errp);
+    map = qcow2_vmstate_map_open(image, snapshot, false, errp);
     if (!map) {
         return NULL;
     }
     reader = g_new0(Qcow2VmstateReader, 1);
     reader->image = image;
-    reader->bytes = snapshot->vm_state_size;
+    reader->snapshot = snapshot;
     reader->map = map;
     reader->limit.most = READS_MAX;
     reader->compressed.image = image;
     reader->compressed.limit = &reader->limit;
     return reader;
+}
+
+bool coroutine_fn qcow2_vmstate_reader_extend(Qcow2VmstateReader *reader,
+                                              GError **errp)
+{
+    Qcow2VmstateMap *map =
+        qcow2_vmstate_map_open(reader->image, reader->snapshot, true, errp);
+
+    g_assert(reader->limit.in_flight == 0);
+    if (map) {
+        qcow2_vmstate_map_close(reader->map);
+        reader->map = map;
+    }
+    return map != NULL;
+}
+
+uint64_t qcow2_vmstate_bytes(const Qcow2VmstateReader *reader)
+{
+    return qcow2_vmstate_map_bytes(reader->map);
 }
 
 void coroutine_fn qcow2_vmstate_reader_close(Qcow2VmstateReader *reader)
@@ -64,7 +83,7 @@ static bool has_hole(const Qcow2VmstateReader *reader, uint64_t position,
 {
     g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
                 "the VM state has a hole at position %" PRIu64 " of %" PRIu64,
-                position, reader->bytes);
+                position, qcow2_vmstate_bytes(reader));
     return false;
 }
 
@@ -95,14 +114,16 @@ static unsigned count_subclusters(uint32_t set, unsigned first)
 
 /*
  * Ask @group for the @bytes at @position, which are in @cluster, subclusters
- * that are alike together. Zeros need no reading.
+ * that are alike together. Zeros need no reading; @holes are zeros, too.
  */
 static bool coroutine_fn add_subclusters(const Qcow2VmstateReader *reader,
                                          Qcow2ReadGroup *group,
                                          const Qcow2Cluster *cluster,
                                          uint64_t position, uint8_t *buffer,
-                                         size_t bytes, GError **errp)
+                                         size_t bytes, bool holes,
+                                         GError **errp)
 {
+    uint32_t zero = holes ? ~cluster->data : cluster->zeros;
     uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
     uint64_t subcluster_size = cluster_size / QCOW2_SUBCLUSTERS;
     uint64_t within = position & (cluster_size - 1);
@@ -111,7 +132,7 @@ static bool coroutine_fn add_subclusters(const Qcow2VmstateReader *reader,
     while (within < end) {
         unsigned first = within / subcluster_size;
         unsigned data = count_subclusters(cluster->data, first);
-        unsigned zeros = count_subclusters(cluster->zeros, first);
+        unsigned zeros = count_subclusters(zero, first);
         uint64_t stop = (first + MAX(data, zeros)) * subcluster_size;
         size_t piece = MIN(stop, end) - within;
 
@@ -153,7 +174,8 @@ static bool coroutine_fn read_compressed(Qcow2VmstateReader *reader,
  */
 static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
                                    Qcow2ReadGroup *group, uint64_t position,
-                                   uint8_t *buffer, size_t bytes, GError **errp)
+                                   uint8_t *buffer, size_t bytes, bool holes,
+                                   GError **errp)
 {
     Qcow2Cluster cluster;
 
@@ -164,12 +186,12 @@ static bool coroutine_fn add_piece(Qcow2VmstateReader *reader,
         return read_compressed(reader, &cluster, position, buffer, bytes, errp);
     }
     return add_subclusters(reader, group, &cluster, position, buffer, bytes,
-                           errp);
+                           holes, errp);
 }
 
-bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
-                                      uint64_t position, void *buffer,
-                                      size_t bytes, GError **errp)
+static bool coroutine_fn read_range(Qcow2VmstateReader *reader,
+                                    uint64_t position, void *buffer,
+                                    size_t bytes, bool holes, GError **errp)
 {
     uint64_t cluster_size = qcow2_cluster_size(&reader->image->header);
     Qcow2ReadGroup group = {
@@ -180,13 +202,13 @@ bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
     size_t done = 0;
     int ret;
 
-    g_assert(range_within(position, bytes, reader->bytes));
+    g_assert(range_within(position, bytes, qcow2_vmstate_bytes(reader)));
     while (done < bytes && group.error == 0) {
         uint64_t at = position + done;
         uint64_t rest = cluster_size - (at & (cluster_size - 1));
         size_t piece = MIN(rest, bytes - done);
 
-        if (!add_piece(reader, &group, at, to + done, piece, errp)) {
+        if (!add_piece(reader, &group, at, to + done, piece, holes, errp)) {
             qcow2_read_group_abandon(&group);
             return false;
         }
@@ -201,4 +223,18 @@ bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
                              position + (group.error_buffer - to));
     }
     return ret == 0;
+}
+
+bool coroutine_fn qcow2_vmstate_pread(Qcow2VmstateReader *reader,
+                                      uint64_t position, void *buffer,
+                                      size_t bytes, GError **errp)
+{
+    return read_range(reader, position, buffer, bytes, false, errp);
+}
+
+bool coroutine_fn qcow2_vmstate_pread_sparse(Qcow2VmstateReader *reader,
+                                             uint64_t position, void *buffer,
+                                             size_t bytes, GError **errp)
+{
+    return read_range(reader, position, buffer, bytes, true, errp);
 }
