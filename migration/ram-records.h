@@ -10,21 +10,6 @@
 
 #include "reader-internal.h"
 
-enum RamRecordFlags {
-    RAM_RECORD_FULL = 0x001,
-    RAM_RECORD_ZERO = 0x002,
-    RAM_RECORD_MEM_SIZE = 0x004,
-    RAM_RECORD_PAGE = 0x008,
-    RAM_RECORD_EOS = 0x010,
-    RAM_RECORD_CONTINUE = 0x020, /* same block as before: it is not named */
-    RAM_RECORD_XBZRLE = 0x040,
-    RAM_RECORD_HOOK = 0x080,
-    RAM_RECORD_COMPRESS_PAGE = 0x100,
-    RAM_RECORD_MULTIFD_FLUSH = 0x200,
-};
-
-#define RAM_RECORD_FLAGS ((UINT64_C(1) << RAM_MIN_PAGE_BITS) - 1)
-
 typedef struct RamRecord {
     unsigned kind;               /* one of the flags, never CONTINUE */
     const MigrationBlock *block; /* of a page; else the one of before */

@@ -14,20 +14,7 @@
 #include "opaque-sections.h"
 #include "snap-error.h"
 #include "stream-cursor.h"
-
-/* The byte that every top-level thing of a stream begins with. */
-enum StreamType {
-    STREAM_EOF = 0x00,
-    STREAM_SECTION_START = 0x01,
-    STREAM_SECTION_PART = 0x02,
-    STREAM_SECTION_END = 0x03,
-    STREAM_SECTION_FULL = 0x04,
-    STREAM_SUBSECTION = 0x05,
-    STREAM_DESCRIPTION = 0x06,
-    STREAM_CONFIGURATION = 0x07,
-    STREAM_COMMAND = 0x08,
-    STREAM_SECTION_FOOTER = 0x7e,
-};
+#include "stream-format.h"
 
 #define STREAM_EOF_BYTES 1
 
@@ -52,13 +39,6 @@ enum StreamType {
  * 20061113.
  */
 #define STREAM_MAX_SECTION_VERSION 99999999
-
-/*
- * Page sizes of QEMU's targets, bytes: the ten low bits of a RAM record are
- * flags, and nothing has pages of more than 64 KiB.
- */
-#define RAM_MIN_PAGE_BITS 10
-#define RAM_MAX_PAGE_BITS 16
 
 static inline bool ram_page_size_valid(uint64_t bytes)
 {
