@@ -13,13 +13,14 @@
 #include "snap-error.h"
 
 /* Of all blocks. */
-static PageCounts count_all(const MigrationInfo *info, const PageMap *pages)
+static PageCounts count_all(const StreamIndex *index)
 {
+    const MigrationInfo *info = stream_index_info(index);
     PageCounts all = { 0 };
     guint i;
 
     for (i = 0; i < info->blocks->len; i++) {
-        PageCounts counts = page_map_count(pages, info->blocks->pdata[i]);
+        PageCounts counts = stream_index_count(index, info->blocks->pdata[i]);
 
         all.data += counts.data;
         all.zero += counts.zero;
@@ -37,9 +38,10 @@ static uint64_t count_repeated(const MigrationInfo *info, const PageCounts *all)
            (all->data + all->zero + all->filled);
 }
 
-static void print_counts(const MigrationInfo *info, const PageMap *pages)
+static void print_counts(const StreamIndex *index)
 {
-    PageCounts all = count_all(info, pages);
+    const MigrationInfo *info = stream_index_info(index);
+    PageCounts all = count_all(index);
 
     printf("repeated pages: %" PRIu64 "\n", count_repeated(info, &all));
     if (all.xbzrle) {
@@ -51,8 +53,10 @@ static void print_counts(const MigrationInfo *info, const PageMap *pages)
     }
 }
 
-static void print_blocks(const MigrationInfo *info, const PageMap *pages)
+static void print_blocks(const StreamIndex *index)
 {
+    const MigrationInfo *info = stream_index_info(index);
+    bool pages = stream_index_knows_pages(index);
     guint i;
 
     printf("%-32s %9s", "RAM blocks:", "size");
@@ -67,7 +71,7 @@ static void print_blocks(const MigrationInfo *info, const PageMap *pages)
 
         printf("    %-28s %9s", name, size);
         if (pages) {
-            PageCounts counts = page_map_count(pages, block);
+            PageCounts counts = stream_index_count(index, block);
 
             printf(" %10" PRIu64 " %10" PRIu64 " %8" PRIu64 " %10" PRIu64,
                    counts.data, counts.zero, counts.filled, counts.absent);
@@ -144,7 +148,7 @@ static void print_state(const SnapState *state)
 {
     const Qcow2Snapshot *snapshot = state->snapshot;
     const MigrationInfo *info = stream_index_info(state->index);
-    const PageMap *pages = stream_index_pages(state->index);
+    bool pages = stream_index_knows_pages(state->index);
     g_autofree char *id = printable(snapshot->id);
     g_autofree char *name = printable(snapshot->name);
     g_autofree char *size = size_format(info->stream_bytes);
@@ -164,16 +168,17 @@ static void print_state(const SnapState *state)
     printf("data pages: %" PRIu64 "\n", info->data_pages);
     printf("zero pages: %" PRIu64 "\n", info->zero_pages);
     if (pages) {
-        print_counts(info, pages);
+        print_counts(state->index);
     }
     printf("device sections: %u\n", info->devices);
-    print_blocks(info, pages);
+    print_blocks(state->index);
     snap_print_sections(info);
 }
 
-static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
-                       const PageMap *pages)
+static void add_blocks(JsonBuilder *json, const StreamIndex *index)
 {
+    const GPtrArray *blocks = stream_index_info(index)->blocks;
+    bool pages = stream_index_knows_pages(index);
     guint i;
 
     json_builder_set_member_name(json, "ram-blocks");
@@ -185,7 +190,7 @@ static void add_blocks(JsonBuilder *json, const GPtrArray *blocks,
         snap_json_string(json, "name", block->name);
         snap_json_number(json, "size", block->bytes);
         if (pages) {
-            PageCounts counts = page_map_count(pages, block);
+            PageCounts counts = stream_index_count(index, block);
 
             snap_json_number(json, "data-pages", counts.data);
             snap_json_number(json, "zero-pages", counts.zero);
@@ -221,7 +226,7 @@ static void print_state_json(const SnapState *state)
 {
     const Qcow2Snapshot *snapshot = state->snapshot;
     const MigrationInfo *info = stream_index_info(state->index);
-    const PageMap *pages = stream_index_pages(state->index);
+    bool pages = stream_index_knows_pages(state->index);
     g_autoptr(JsonBuilder) json = snap_json_begin();
 
     json_builder_set_member_name(json, "snapshot");
@@ -239,14 +244,14 @@ static void print_state_json(const SnapState *state)
     snap_json_number(json, "data-pages", info->data_pages);
     snap_json_number(json, "zero-pages", info->zero_pages);
     if (pages) {
-        PageCounts all = count_all(info, pages);
+        PageCounts all = count_all(state->index);
 
         snap_json_number(json, "repeated-pages", count_repeated(info, &all));
         snap_json_number(json, "xbzrle-pages", all.xbzrle);
         snap_json_number(json, "compressed-pages", all.deflated);
     }
     snap_json_number(json, "device-sections", info->devices);
-    add_blocks(json, info->blocks, pages);
+    add_blocks(json, state->index);
     snap_json_sections(json, info);
     snap_json_print(json);
 }

@@ -29,8 +29,16 @@ void stream_index_take_out_return_path(StreamIndex *index);
 
 const MigrationInfo *stream_index_info(const StreamIndex *index);
 
-/* NULL: there are more runs than are kept, or nobody was told of them. */
+/*
+ * NULL: there are more runs than are kept, or nobody was told of them. Of an
+ * index that was read it is made when it is asked for first.
+ */
 const PageMap *stream_index_pages(const StreamIndex *index);
+
+/* Without making it: is there one, and what page_map_count() would say. */
+bool stream_index_knows_pages(const StreamIndex *index);
+PageCounts stream_index_count(const StreamIndex *index,
+                              const MigrationBlock *block);
 
 /* Append what a file keeps of it: docs/trailer.md. */
 void stream_index_encode(const StreamIndex *index, GByteArray *to);

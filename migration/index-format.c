@@ -162,11 +162,12 @@ static void put_info(GByteArray *to, const MigrationInfo *info, bool pages)
 void stream_index_encode(const StreamIndex *index, GByteArray *to)
 {
     const MigrationInfo *info = index->info;
+    const PageMap *pages = stream_index_pages(index);
     guint i;
 
-    put_info(to, info, index->pages != NULL);
-    for (i = 0; index->pages && i < info->blocks->len; i++) {
-        put_runs(to, page_map_runs(index->pages, info->blocks->pdata[i]),
+    put_info(to, info, pages != NULL);
+    for (i = 0; pages && i < info->blocks->len; i++) {
+        put_runs(to, page_map_runs(pages, info->blocks->pdata[i]),
                  info->page_size);
     }
 }
@@ -300,10 +301,41 @@ static void get_place(IndexInput *input, MigrationPages *pages, uint64_t code,
     *offset = pages->offset + pages->count * pages->stride;
 }
 
+/* Who is to hear of the runs. */
+typedef struct RunsSink {
+    PageMap *map;   /* or NULL */
+    GArray *counts; /* the same; of PageCounts, one for each block */
+} RunsSink;
+
+static void count_run(PageCounts *counts, const MigrationPages *pages)
+{
+    if (pages->kind != MIGRATION_PAGE_FILL) {
+        counts->data += pages->count;
+        counts->xbzrle += pages->kind == MIGRATION_PAGE_XBZRLE;
+        counts->deflated += pages->kind == MIGRATION_PAGE_DEFLATED;
+    } else if (pages->fill == 0) {
+        counts->zero += pages->count;
+    } else {
+        counts->filled += pages->count;
+    }
+}
+
+static void sink_run(RunsSink *sink, const MigrationPages *pages)
+{
+    if (sink->map) {
+        page_map_add(pages, sink->map);
+    }
+    if (sink->counts) {
+        count_run(
+            &g_array_index(sink->counts, PageCounts, pages->block->number),
+            pages);
+    }
+}
+
 /* Take one run of @block that begins @*page at the earliest. */
 static void get_run(IndexInput *input, const MigrationBlock *block,
                     const MigrationInfo *info, uint64_t *page, uint64_t *offset,
-                    PageMap *map)
+                    RunsSink *sink)
 {
     MigrationPages pages = {
         .block = block,
@@ -337,13 +369,13 @@ static void get_run(IndexInput *input, const MigrationBlock *block,
         get_place(input, &pages, code, offset, info->stream_bytes);
     }
     if (!input->failed) {
-        page_map_add(&pages, map);
+        sink_run(sink, &pages);
     }
 }
 
-static PageMap *get_pages(IndexInput *input, const MigrationInfo *info)
+static void get_runs(IndexInput *input, const MigrationInfo *info,
+                     RunsSink *sink)
 {
-    g_autoptr(PageMap) map = page_map_new();
     guint i;
 
     for (i = 0; i < info->blocks->len && !input->failed; i++) {
@@ -355,13 +387,65 @@ static PageMap *get_pages(IndexInput *input, const MigrationInfo *info)
             input->failed = true;
         }
         for (; count && !input->failed; count--) {
-            get_run(input, info->blocks->pdata[i], info, &page, &offset, map);
+            get_run(input, info->blocks->pdata[i], info, &page, &offset, sink);
         }
     }
-    if (input->failed || !page_map_finish(map, info->page_size)) {
-        return NULL;
+}
+
+/* The pages that no run of a block has. */
+static void count_absent(const MigrationInfo *info, GArray *counts)
+{
+    guint i;
+
+    for (i = 0; info->page_size && i < info->blocks->len; i++) {
+        const MigrationBlock *block = info->blocks->pdata[i];
+        PageCounts *of_block = &g_array_index(counts, PageCounts, i);
+
+        of_block->absent = block->bytes / info->page_size - of_block->data -
+                           of_block->zero - of_block->filled;
     }
-    return g_steal_pointer(&map);
+}
+
+/* Judge and count the runs, which are all that is left; then keep them. */
+static StreamIndexRuns *take_runs(IndexInput *input, const MigrationInfo *info)
+{
+    RunsSink sink = {
+        .counts = g_array_new(FALSE, TRUE, sizeof(PageCounts)),
+    };
+    const uint8_t *begin = input->at;
+    StreamIndexRuns *runs = g_new0(StreamIndexRuns, 1);
+
+    g_array_set_size(sink.counts, info->blocks->len);
+    get_runs(input, info, &sink);
+    count_absent(info, sink.counts);
+    runs->counts = sink.counts;
+    runs->bytes = g_byte_array_new();
+    g_byte_array_append(runs->bytes, begin, input->at - begin);
+    return runs;
+}
+
+PageMap *stream_index_decode_runs(const StreamIndexRuns *runs,
+                                  const MigrationInfo *info)
+{
+    g_autoptr(PageMap) map = page_map_new();
+    RunsSink sink = { .map = map };
+    IndexInput input = {
+        .at = runs->bytes->data,
+        .end = runs->bytes->data + runs->bytes->len,
+    };
+
+    get_runs(&input, info, &sink);
+    g_assert(!input.failed);
+    return page_map_finish(map, info->page_size) ? g_steal_pointer(&map) : NULL;
+}
+
+void stream_index_runs_free(StreamIndexRuns *runs)
+{
+    if (runs) {
+        g_byte_array_unref(runs->bytes);
+        g_array_unref(runs->counts);
+        g_free(runs);
+    }
 }
 
 StreamIndex *stream_index_decode(const uint8_t *data, size_t bytes,
@@ -376,10 +460,7 @@ StreamIndex *stream_index_decode(const uint8_t *data, size_t bytes,
     index->info->stream_bytes = stream_bytes;
     flags = get_info(&input, index->info);
     if (!input.failed && (flags & FLAG_PAGES)) {
-        index->pages = get_pages(&input, index->info);
-        if (!index->pages) {
-            return NULL;
-        }
+        index->runs = take_runs(&input, index->info);
     }
     if (input.failed || input.at != input.end) {
         return NULL;

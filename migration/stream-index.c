@@ -24,12 +24,14 @@ void stream_index_free(StreamIndex *index)
     if (index) {
         migration_info_free(index->info);
         page_map_free(index->pages);
+        stream_index_runs_free(index->runs);
         g_free(index);
     }
 }
 
 void stream_index_take_out_return_path(StreamIndex *index)
 {
+    g_assert(!index->runs);
     if (index->pages) {
         page_map_take_out(index->pages, index->info->return_bytes);
     }
@@ -43,5 +45,25 @@ const MigrationInfo *stream_index_info(const StreamIndex *index)
 
 const PageMap *stream_index_pages(const StreamIndex *index)
 {
+    /* Nobody can tell that it was not there before. */
+    StreamIndex *made = (StreamIndex *)index;
+
+    if (index->runs) {
+        made->pages = stream_index_decode_runs(index->runs, index->info);
+        g_clear_pointer(&made->runs, stream_index_runs_free);
+    }
     return index->pages;
+}
+
+bool stream_index_knows_pages(const StreamIndex *index)
+{
+    return index->pages || index->runs;
+}
+
+PageCounts stream_index_count(const StreamIndex *index,
+                              const MigrationBlock *block)
+{
+    return index->runs
+               ? g_array_index(index->runs->counts, PageCounts, block->number)
+               : page_map_count(index->pages, block);
 }

@@ -187,13 +187,30 @@ static void assert_same_runs(const PageMap *a, const PageMap *b,
     }
 }
 
+/* Also while nobody has asked for the map of one that was read. */
+static void assert_same_counts(const StreamIndex *a, const StreamIndex *b)
+{
+    const GPtrArray *blocks = stream_index_info(a)->blocks;
+    guint i;
+
+    ck_assert_int_eq(stream_index_knows_pages(a), stream_index_knows_pages(b));
+    for (i = 0; stream_index_knows_pages(a) && i < blocks->len; i++) {
+        PageCounts one = stream_index_count(a, blocks->pdata[i]);
+        PageCounts other = stream_index_count(b, blocks->pdata[i]);
+
+        ck_assert_mem_eq(&one, &other, sizeof(one));
+    }
+}
+
 static void assert_same_index(const StreamIndex *a, const StreamIndex *b)
 {
     const MigrationInfo *info = stream_index_info(a);
-    const PageMap *pages = stream_index_pages(a);
+    const PageMap *pages;
     guint i;
 
     assert_same_info(info, stream_index_info(b));
+    assert_same_counts(a, b);
+    pages = stream_index_pages(a);
     ck_assert_int_eq(pages != NULL, stream_index_pages(b) != NULL);
     for (i = 0; pages && i < info->blocks->len; i++) {
         const MigrationBlock *block = info->blocks->pdata[i];
@@ -204,6 +221,7 @@ static void assert_same_index(const StreamIndex *a, const StreamIndex *b)
         ck_assert_uint_eq(block->number, other->number);
         assert_same_runs(pages, stream_index_pages(b), block);
     }
+    assert_same_counts(a, b);
 }
 
 static StreamTrailerState footer_of(const Made *made, StreamFooter *footer)
