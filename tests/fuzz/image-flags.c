@@ -128,27 +128,32 @@ static uint64_t snapshot_table_bytes(const GByteArray *image,
     return at - header->snapshots_offset;
 }
 
-void image_flags_note_moved(ImageFlags *flags, const GByteArray *before)
+/* The clusters of the tables that the header of @image names. */
+static void add_tables(GHashTable *set, const GByteArray *image)
 {
     Qcow2FixtureHeader header;
 
-    qcow2_fixture_header(before, &header);
-    add_range(flags->moved, before, &header, header.l1_offset,
-              header.l1_size * 8ULL);
-    add_range(flags->moved, before, &header, header.snapshots_offset,
-              snapshot_table_bytes(before, &header));
-    add_range(flags->moved, before, &header, header.refcount_table_offset,
+    qcow2_fixture_header(image, &header);
+    add_range(set, image, &header, header.l1_offset, header.l1_size * 8ULL);
+    add_range(set, image, &header, header.snapshots_offset,
+              snapshot_table_bytes(image, &header));
+    add_range(set, image, &header, header.refcount_table_offset,
               header.refcount_table_entries * 8);
     for (uint64_t i = 0; i < header.refcount_table_entries; i++) {
         uint64_t at = header.refcount_table_offset + i * 8;
 
-        if (at >= before->len) {
+        if (at >= image->len) {
             break;
         }
-        add_range(flags->moved, before, &header,
-                  qcow2_fixture_peek(before, at, 8) & OFFSET_MASK,
+        add_range(set, image, &header,
+                  qcow2_fixture_peek(image, at, 8) & OFFSET_MASK,
                   header.cluster_size);
     }
+}
+
+void image_flags_note_moved(ImageFlags *flags, const GByteArray *before)
+{
+    add_tables(flags->moved, before);
 }
 
 GByteArray *image_flags_without_refcounts(const ImageFlags *flags,
@@ -257,4 +262,20 @@ uint64_t image_flags_hidden(const ImageFlags *flags, const GByteArray *image)
         count += offset && !data_file ? count_below(&look, offset) : 0;
     }
     return count;
+}
+
+bool image_flags_table_shared(const ImageFlags *flags, const GByteArray *image)
+{
+    g_autoptr(GHashTable) tables = new_set();
+    GHashTableIter iter;
+    gpointer cluster;
+
+    add_tables(tables, image);
+    g_hash_table_iter_init(&iter, flags->shared);
+    while (g_hash_table_iter_next(&iter, &cluster, NULL)) {
+        if (g_hash_table_contains(tables, cluster)) {
+            return true;
+        }
+    }
+    return false;
 }

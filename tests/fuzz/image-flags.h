@@ -52,6 +52,12 @@ uint64_t image_flags_excused(const ImageFlags *flags, const GByteArray *image);
  */
 uint64_t image_flags_hidden(const ImageFlags *flags, const GByteArray *image);
 
+/*
+ * Has one of the header's tables more references than its refcount of 1 says?
+ * When it has moved, the cluster is nobody's.
+ */
+bool image_flags_table_shared(const ImageFlags *flags, const GByteArray *image);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageFlags, image_flags_free)
 
 #endif /* IMAGE_FLAGS_H */

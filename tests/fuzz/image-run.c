@@ -44,6 +44,7 @@ typedef struct CheckRun {
     uint64_t unknown;     /* clusters whose refcount cannot be read */
     /* What the findings say about flags, or NULL. */
     ImageFlags *by_references;
+    uint64_t lost; /* references to nothing */
     bool refers_to_free;
     bool refers_behind_end;
     bool done;
@@ -56,10 +57,15 @@ static void note_finding(void *opaque, const char *text)
 
     fuzz_assert(*text, "a finding without words");
     fuzz_say("%s", text);
-    run->refers_to_free |= g_str_has_prefix(text, "ERROR cluster ") &&
-                           strstr(text, " refcount=0 reference=");
-    run->refers_behind_end |=
-        g_str_has_prefix(text, "ERROR: counting reference for region");
+    if (g_str_has_prefix(text, "ERROR cluster ") &&
+        strstr(text, " refcount=0 reference=")) {
+        run->refers_to_free = true;
+        run->lost += times;
+    }
+    if (g_str_has_prefix(text, "ERROR: counting reference for region")) {
+        run->refers_behind_end = true;
+        run->lost += times;
+    }
     run->unknown += g_str_has_prefix(text, "Can't get refcount for cluster");
     if (run->by_references) {
         image_flags_note(run->by_references, text, times);
@@ -119,7 +125,9 @@ static void judge_flags(BlockFile *file, ImageFlags *flags,
     image = qcow2_fixture_content(file);
     count_references(flags, image);
     verdict->but_right_flags -= image_flags_excused(flags, image);
-    verdict->harmful += image_flags_hidden(flags, image);
+    verdict->hidden = image_flags_hidden(flags, image);
+    verdict->harmful += verdict->hidden;
+    verdict->refers_to_tables = image_flags_table_shared(flags, image);
 }
 
 static ImageVerdict judge(BlockFile *file, const GByteArray *before)
@@ -132,8 +140,14 @@ static ImageVerdict judge(BlockFile *file, const GByteArray *before)
 
     event_loop_run(check_entry, &run);
     if (!run.done) {
-        return (ImageVerdict){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
-                               true,       true,       false };
+        return (ImageVerdict){
+            .corruptions = UINT64_MAX,
+            .but_right_flags = UINT64_MAX,
+            .harmful = UINT64_MAX,
+            .but_flags = UINT64_MAX,
+            .refers_to_free = true,
+            .refers_behind_end = true,
+        };
     }
     all = result.corruptions + result.check_errors;
     verdict = (ImageVerdict){
@@ -141,6 +155,8 @@ static ImageVerdict judge(BlockFile *file, const GByteArray *before)
         .but_right_flags = all,
         .harmful = all - run.harmless - run.unknown,
         .but_flags = all - run.flags - run.unknown,
+        .in_vain = run.flags - run.harmless,
+        .lost = run.lost,
         .refers_to_free = run.refers_to_free,
         .refers_behind_end = run.refers_behind_end,
         .too_many = all > MANY_CORRUPTIONS,

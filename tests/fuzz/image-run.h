@@ -40,6 +40,22 @@ typedef struct ImageVerdict {
     uint64_t but_flags;
 
     /*
+     * Flags that are there in vain, and those of which a check cannot tell it,
+     * because the refcount is too low or cannot be read.
+     */
+    uint64_t in_vain;
+    uint64_t hidden;
+
+    /* What it refers to behind the end of the file, or where nothing is. */
+    uint64_t lost;
+
+    /*
+     * One of the header's tables has more references than its refcount of 1
+     * says: it is lost to the others when the table moves.
+     */
+    bool refers_to_tables;
+
+    /*
      * It refers to clusters that are nobody's by their refcount, or to what is
      * behind the end of the file. Who takes them, or makes the file longer,
      * cannot know without reading all tables.
