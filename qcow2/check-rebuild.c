@@ -215,11 +215,28 @@ static bool coroutine_fn switch_over(Qcow2Check *check, const Layout *layout,
     return true;
 }
 
+/*
+ * Behind all that is in use: what the image refers to, and what has a refcount
+ * that can be read.
+ */
+static uint64_t end_of_image(const Qcow2Check *check)
+{
+    unsigned cluster_bits = check->image->header.cluster_bits;
+    uint64_t cluster = qcow2_reference_map_next(check->counted, 0);
+    uint64_t end = 0;
+
+    while (cluster != QCOW2_NO_CLUSTER) {
+        end = cluster + 1;
+        cluster = qcow2_reference_map_next(check->counted, end);
+    }
+    return MAX(end << cluster_bits, check->result->image_end_offset);
+}
+
 /* Count without the old refcounts, which will be nobody's then. */
 static bool coroutine_fn count_without_refcounts(Qcow2Check *check,
                                                  GError **errp)
 {
-    uint64_t end = check->result->image_end_offset;
+    uint64_t end = end_of_image(check);
     bool counted;
 
     check->without_refcounts = true;

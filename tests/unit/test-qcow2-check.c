@@ -229,6 +229,34 @@ START_TEST(completes_snapshot_entries_in_data)
 }
 END_TEST
 
+/* On a device: refcounts that cannot be read do not say where it is free. */
+START_TEST(rebuilds_behind_what_is_referred_to)
+{
+    g_autoptr(GByteArray) image = build(_i);
+    g_autofree char *text = qcow2_fixture_describe(image);
+    g_autofree char *repaired_text = NULL;
+    g_autoptr(GByteArray) repaired = NULL;
+    g_autoptr(BlockFile) file = NULL;
+    g_auto(Qcow2CheckRun) run = { 0 };
+    Qcow2FixtureHeader header;
+    uint64_t end = image->len;
+
+    qcow2_fixture_header(image, &header);
+    g_byte_array_set_size(image, end + 8 * header.cluster_size);
+    memset(image->data + end, 0, image->len - end);
+    qcow2_fixture_poke(image, header.refcount_table_offset, 8, 1ULL << 63);
+    file = qcow2_fixture_file(image);
+    file->fixed_size = true;
+    qcow2_check_run(file, QCOW2_REPAIR_ALL, &run);
+    ck_assert_msg(run.done, "%s", run.error ? run.error->message : "");
+    ck_assert_uint_eq(run.result.corruptions, 0);
+    repaired = qcow2_fixture_content(file);
+    qcow2_fixture_assert_sound(repaired);
+    repaired_text = qcow2_fixture_describe(repaired);
+    ck_assert_str_eq(text, repaired_text);
+}
+END_TEST
+
 /* Whatever fails is an error, not a finding; never a crash. */
 START_TEST(any_operation_may_fail)
 {
@@ -343,6 +371,7 @@ int main(void)
     tcase_add_test(tests, clears_marks);
     tcase_add_test(tests, completes_short_snapshot_entries);
     tcase_add_test(tests, completes_snapshot_entries_in_data);
+    tcase_add_loop_test(tests, rebuilds_behind_what_is_referred_to, 0, SHAPES);
     tcase_add_loop_test(tests, any_operation_may_fail, 0,
                         QCOW2_DAMAGES * MEMORY_FILE_OPS);
     tcase_add_test(tests, reads_a_table_once);
