@@ -115,6 +115,8 @@ static void compare_counts(const Model *model)
             expected.absent++;
         } else if (page->kind != MIGRATION_PAGE_FILL) {
             expected.data++;
+            expected.xbzrle += page->kind == MIGRATION_PAGE_XBZRLE;
+            expected.deflated += page->kind == MIGRATION_PAGE_DEFLATED;
         } else if (page->fill == 0) {
             expected.zero++;
         } else {
