@@ -30,8 +30,10 @@ static void arm_failure(BlockFile *file, unsigned choice)
 static uint64_t known_before(const ImageVerdict *before,
                              const ImageVerdict *after)
 {
-    return MIN(after->in_vain, before->hidden) +
-           (before->refers_to_tables ? after->lost : 0);
+    if (before->refers_to_tables) {
+        return after->in_vain + after->lost;
+    }
+    return MIN(after->in_vain, before->hidden);
 }
 
 static void run(const uint8_t *data, size_t bytes)

@@ -51,7 +51,8 @@ typedef struct ImageVerdict {
 
     /*
      * One of the header's tables has more references than its refcount of 1
-     * says: it is lost to the others when the table moves.
+     * says: it is lost to the others when the table moves, and a flag that says
+     * 1 until then is there in vain.
      */
     bool refers_to_tables;
 
