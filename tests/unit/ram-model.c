@@ -236,11 +236,36 @@ void ram_model_add_any(RamModel *model, unsigned count, bool xbzrle)
     }
 }
 
+/* Is what is there part of a page that is not stored? */
+static bool is_hole(const RamModel *model, uint64_t position)
+{
+    const GPtrArray *blocks = stream_index_info(model->index)->blocks;
+
+    for (guint i = 0; i < blocks->len; i++) {
+        uint64_t offset = position - model->mapped_pages[i];
+        uint32_t page = offset / model->page_size;
+
+        if (position >= model->mapped_pages[i] && page < model->pages &&
+            model->zero[i][page]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
                                size_t bytes, GError **errp)
 {
     const RamModel *model = opaque;
     int ret;
+
+    for (uint64_t at = position; model->holes && at < position + bytes;
+         at += 512) {
+        if (is_hole(model, at)) {
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED, "a hole");
+            return false;
+        }
+    }
 
     ck_assert_uint_le(position + bytes, model->source.bytes);
     ret = block_file_pread(model->file, position, data, bytes);
@@ -266,6 +291,12 @@ void ram_model_end(RamModel *model)
                           &error);
     ck_assert_msg(error == NULL, "%s", error ? error->message : "");
     ck_assert(migration_reader_finish(reader, &error));
+    for (unsigned i = 0; i < RAM_MODEL_BLOCKS; i++) {
+        const MigrationBlock *block =
+            migration_reader_info(reader)->blocks->pdata[i];
+
+        model->mapped_pages[i] = block->pages_offset;
+    }
     model->index = stream_index_new(reader, pages);
     model->file =
         memory_file_new_from(builder->bytes->data, builder->bytes->len);

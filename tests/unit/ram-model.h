@@ -24,11 +24,13 @@ typedef struct RamModel {
     StreamBuilder *builder;
     int current; /* block of the last record; -1: none */
     GRand *random;
+    bool holes; /* it is an error to fetch pages that are not stored: mapped */
 
     /* After ram_model_end(). */
     StreamIndex *index;
     BlockFile *file;
     SnapSource source;
+    uint64_t mapped_pages[RAM_MODEL_BLOCKS]; /* where they are in the stream */
 } RamModel;
 
 /* Of so many bytes per page; begins a stream with blocks `pc.ram' and `b'. */
