@@ -70,8 +70,7 @@ static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
 {
     const SnapStreaming *streaming = opaque;
 
-    return qcow2_vmstate_pread(streaming->vmstate, position, data, bytes,
-                               errp) &&
+    return streaming->fetch(streaming->source, position, data, bytes, errp) &&
            (!streaming->verify ||
             snap_verify_pieces(streaming->verify, position, data, bytes, errp));
 }

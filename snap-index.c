@@ -42,17 +42,17 @@ static bool coroutine_fn add_trailer(const SnapOptions *options,
                     "program");
         return false;
     }
+    if (state->mapped && state->trailer.state != STREAM_TRAILER_VALID) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
+                    "the stream has mapped RAM, behind whose end QEMU may have "
+                    "written: it gets no index");
+        return false;
+    }
     if (!snap_state_need_checksums(options, state, errp)) {
         return false;
     }
     if (state->trailer.state == STREAM_TRAILER_VALID) {
         return true;
-    }
-    if (stream_index_info(state->index)->mapped_ram) {
-        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_UNSUPPORTED,
-                    "the stream has mapped RAM, behind whose end QEMU may have "
-                    "written: it gets no index");
-        return false;
     }
     position = qcow2_tail_position(image, state->stream_bytes);
     tail = make_tail(state, position);

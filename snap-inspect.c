@@ -98,7 +98,11 @@ static const char *trailer_state(const SnapState *state)
 /* VM state that is not the stream. Bytes. */
 static uint64_t overhead(const SnapState *state)
 {
-    return state->snapshot->vm_state_size - state->stream_bytes;
+    uint64_t recorded = state->snapshot->vm_state_size;
+
+    return state->trailer.state == STREAM_TRAILER_NONE && state->mapped
+               ? 0
+               : recorded - MIN(recorded, state->stream_bytes);
 }
 
 static void print_trailer(const SnapState *state)
@@ -164,6 +168,9 @@ static void print_state(const SnapState *state)
     print_configuration(info);
     if (info->page_size) {
         printf("page size: %u\n", info->page_size);
+    }
+    if (info->mapped_ram) {
+        printf("RAM: mapped\n");
     }
     printf("data pages: %" PRIu64 "\n", info->data_pages);
     printf("zero pages: %" PRIu64 "\n", info->zero_pages);
@@ -241,6 +248,7 @@ static void print_state_json(const SnapState *state)
     if (info->page_size) {
         snap_json_number(json, "page-size", info->page_size);
     }
+    snap_json_boolean(json, "mapped-ram", info->mapped_ram);
     snap_json_number(json, "data-pages", info->data_pages);
     snap_json_number(json, "zero-pages", info->zero_pages);
     if (pages) {

@@ -115,17 +115,17 @@ bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
                           const char *name, const Qcow2Snapshot **old,
                           GError **errp);
 
-struct Qcow2VmstateReader;
-
 /*
- * Read the first @bytes of @vmstate through the ring into @to, or only through
- * @reader when @to is NULL. @before_last is called with @opaque when all has
+ * Read the first @bytes of what @fetch reads from @source through the ring into
+ * @to, or only through @reader when @to is NULL. @before_last is called with @opaque when all has
  * been read, and stops the last bytes by returning false and filling @errp;
  * both may be NULL. @progress may be NULL. Yields.
  */
 typedef struct SnapStreaming {
     BlockFile *file; /* where it is read from */
-    struct Qcow2VmstateReader *vmstate;
+    bool coroutine_fn (*fetch)(void *source, uint64_t position, uint8_t *data,
+                               size_t bytes, GError **errp);
+    void *source;
     uint64_t bytes;
     unsigned depth; /* as in SnapOptions */
     Trace *trace;

@@ -3,7 +3,7 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * load: the VM state of a snapshot goes to standard output, where an incoming
- * QEMU reads it. The stream is followed on its way out, because only its own
+ * QEMU reads it; that with mapped RAM as the classic stream. The stream is followed on its way out, because only its own
  * end marker tells whether a reader that closes the pipe has had enough.
  *
  * With --apply the disks go back as well. All is prepared before the first
@@ -13,21 +13,28 @@
  * when it has the end, and must find the snapshot's content.
  */
 #include <inttypes.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "checked.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "snap-classic.h"
 #include "snap-error.h"
 #include "snap-disks.h"
 #include "snap-state.h"
 #include "snap-target.h"
 #include "snap-together.h"
+#include "snap-verify.h"
 
 typedef struct Load {
     const SnapOptions *options;
     SnapTarget target;     /* open for writing only with --apply */
     SnapTogether *restore; /* --apply; or NULL */
     SnapState state;
+    const StreamChecksums *verify; /* --verify; or NULL */
+    SnapSource source;             /* of `classic' */
+    SnapClassic *classic;          /* RAM is mapped; or NULL */
     SnapStreaming *streaming;
 } Load;
 
@@ -158,6 +165,69 @@ static const StreamChecksums *coroutine_fn checksums_to_verify(Load *load,
     return load->state.checksums;
 }
 
+/*
+ * Read what of mapped RAM is needed, with all of the pieces that have checksums
+ * and that it is in.
+ */
+static bool coroutine_fn fetch_mapped(void *opaque, uint64_t position,
+                                      uint8_t *data, size_t bytes,
+                                      GError **errp)
+{
+    Load *load = opaque;
+    uint64_t start = round_down(position, STREAM_CHECKSUM_BYTES);
+    uint64_t end = round_up(position + bytes, STREAM_CHECKSUM_BYTES);
+    g_autofree uint8_t *pieces = NULL;
+
+    if (!load->verify) {
+        return snap_state_fetch_written(&load->state, position, data, bytes,
+                                        errp);
+    }
+    end = MIN(end, load->state.stream_bytes);
+    pieces = g_malloc(end - start);
+    if (!snap_state_fetch(&load->state, start, pieces, end - start, errp) ||
+        !snap_verify_pieces(load->verify, start, pieces, end - start, errp)) {
+        return false;
+    }
+    memcpy(data, pieces + (position - start), bytes);
+    return true;
+}
+
+static bool coroutine_fn fetch_classic(void *opaque, uint64_t position,
+                                       uint8_t *data, size_t bytes,
+                                       GError **errp)
+{
+    return snap_classic_read(opaque, position, data, bytes, errp);
+}
+
+/*
+ * What goes out: the stream as it is, or, as a pipe cannot carry mapped RAM, the
+ * classic one.
+ */
+static bool coroutine_fn choose_stream(Load *load, SnapStreaming *streaming,
+                                       GError **errp)
+{
+    if (!load->state.mapped || load->options->raw) {
+        streaming->fetch = snap_state_fetch;
+        streaming->source = &load->state;
+        streaming->bytes = load->state.stream_bytes;
+        streaming->verify = load->verify;
+        return true;
+    }
+    load->source = (SnapSource){
+        .fetch = fetch_mapped,
+        .bytes = load->state.stream_bytes,
+        .opaque = load,
+    };
+    load->classic = snap_classic_open(&load->source, errp);
+    if (!load->classic) {
+        return false;
+    }
+    streaming->fetch = fetch_classic;
+    streaming->source = load->classic;
+    streaming->bytes = snap_classic_bytes(load->classic);
+    return true;
+}
+
 static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
                              GError **errp)
 {
@@ -183,13 +253,14 @@ static bool coroutine_fn run(Load *load, PipeEnd *to, SnapResult *result,
         !snap_state_open(options, image, snapshot, &load->state, errp)) {
         return false;
     }
-    streaming.vmstate = load->state.vmstate;
-    streaming.bytes = load->state.stream_bytes;
     if (options->verify) {
-        streaming.verify = checksums_to_verify(load, errp);
-        if (!streaming.verify) {
+        load->verify = checksums_to_verify(load, errp);
+        if (!load->verify) {
             return false;
         }
+    }
+    if (!choose_stream(load, &streaming, errp)) {
+        return false;
     }
     load->streaming = &streaming;
     progress = progress_new(options->progress, streaming.bytes);
@@ -262,6 +333,7 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     loaded = open_image(&load, result, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
     snap_state_warn(&load.state, result);
+    snap_classic_close(load.classic);
     snap_state_close(&load.state);
     snap_image_close(&load.target.image);
     if (!loaded && g_error_matches(*errp, SNAP_ERROR, SNAP_ERROR_INTERRUPTED)) {

@@ -7,14 +7,53 @@
 #include "snap-state.h"
 #include "progress.h"
 #include "snap-error.h"
+#include "snap-mapped.h"
+
+bool coroutine_fn snap_state_fetch(void *opaque, uint64_t position,
+                                   uint8_t *data, size_t bytes, GError **errp)
+{
+    const SnapState *state = opaque;
+
+    return state->mapped ? qcow2_vmstate_pread_sparse(state->vmstate, position,
+                                                      data, bytes, errp)
+                         : qcow2_vmstate_pread(state->vmstate, position, data,
+                                               bytes, errp);
+}
+
+bool coroutine_fn snap_state_fetch_written(void *opaque, uint64_t position,
+                                           uint8_t *data, size_t bytes,
+                                           GError **errp)
+{
+    const SnapState *state = opaque;
+
+    return qcow2_vmstate_pread(state->vmstate, position, data, bytes, errp);
+}
+
+/* The same as scan() without the pages, which the bitmaps tell of. */
+static StreamIndex *coroutine_fn scan_mapped(SnapState *state, GError **errp)
+{
+    g_autoptr(MigrationReader) reader = migration_reader_new();
+    g_autoptr(PageMap) pages = page_map_new();
+    SnapSource source = {
+        .fetch = snap_state_fetch_written,
+        .bytes = state->stream_bytes,
+        .opaque = state,
+    };
+
+    migration_reader_tell_pages(reader, page_map_add, pages);
+    if (!snap_mapped_read_frame(&source, reader, errp)) {
+        return NULL;
+    }
+    return stream_index_new(reader, g_steal_pointer(&pages));
+}
 
 /*
  * Let all that may be the stream pass the reader, and add it to @sum_up unless
  * that is NULL.
  */
 static StreamIndex *coroutine_fn scan(const SnapOptions *options,
-                                      const SnapState *state,
-                                      StreamChecksums *sum_up, GError **errp)
+                                      SnapState *state, StreamChecksums *sum_up,
+                                      GError **errp)
 {
     g_autoptr(MigrationReader) reader = migration_reader_new();
     g_autoptr(PageMap) pages = page_map_new();
@@ -22,7 +61,8 @@ static StreamIndex *coroutine_fn scan(const SnapOptions *options,
         progress = progress_new(options->progress, state->stream_bytes);
     SnapStreaming streaming = {
         .file = state->file,
-        .vmstate = state->vmstate,
+        .fetch = snap_state_fetch,
+        .source = state,
         .bytes = state->stream_bytes,
         .depth = options->depth,
         .trace = options->trace,
@@ -31,6 +71,9 @@ static StreamIndex *coroutine_fn scan(const SnapOptions *options,
         .progress = progress,
     };
 
+    if (state->mapped && !sum_up) {
+        return scan_mapped(state, errp);
+    }
     migration_reader_tell_pages(reader, page_map_add, pages);
     if (snap_stream_out(&streaming, errp) != SNAP_PUMP_DONE) {
         g_clear_error(&streaming.stream_error);
@@ -58,6 +101,66 @@ static void coroutine_fn find_end(const SnapOptions *options, SnapState *state)
     }
 }
 
+/*
+ * Is RAM mapped? Then the VM state is longer than its recorded size, if QEMU has
+ * made it. That the first bytes cannot be read is told by who needs them.
+ */
+static bool coroutine_fn look_at_head(SnapState *state, GError **errp)
+{
+    uint8_t head[SNAP_MAPPED_HEAD_BYTES];
+    size_t bytes = MIN(sizeof(head), state->stream_bytes);
+
+    if (!qcow2_vmstate_pread(state->vmstate, 0, head, bytes, NULL) ||
+        !snap_mapped_begins(head, bytes)) {
+        return true;
+    }
+    state->mapped = true;
+    return qcow2_vmstate_reader_extend(state->vmstate, errp);
+}
+
+/*
+ * The recorded size of mapped RAM that QEMU has written is anywhere, also amid
+ * pages, whose content the guest chooses: nothing is looked for there.
+ */
+static bool coroutine_fn may_have_trailer(const SnapOptions *options,
+                                          SnapState *state)
+{
+    uint64_t recorded = state->stream_bytes;
+
+    if (!state->mapped) {
+        return true;
+    }
+    state->stream_bytes = qcow2_vmstate_bytes(state->vmstate);
+    find_end(options, state);
+    return !state->index || recorded > state->stream_bytes;
+}
+
+/* The trailer, if there is one, ends with the recorded size. */
+static void coroutine_fn find_trailer(const SnapOptions *options,
+                                      SnapState *state)
+{
+    if (!may_have_trailer(options, state)) {
+        return;
+    }
+    snap_trailer_find(state->vmstate, state->snapshot->vm_state_size,
+                      state->mapped, &state->trailer, &state->trailer_error);
+    switch (state->trailer.state) {
+    case STREAM_TRAILER_NONE:
+        break;
+    case STREAM_TRAILER_VALID:
+    case STREAM_TRAILER_UNSUPPORTED:
+        /* It may know more, such as checksums. */
+        g_clear_pointer(&state->index, stream_index_free);
+        state->stream_bytes = state->trailer.footer.stream_bytes;
+        break;
+    case STREAM_TRAILER_DAMAGED:
+        if (!state->index) {
+            find_end(options, state);
+        }
+        break;
+    }
+}
+
 bool coroutine_fn snap_state_open(const SnapOptions *options,
                                   const SnapImage *image,
                                   const Qcow2Snapshot *snapshot,
@@ -70,19 +173,11 @@ bool coroutine_fn snap_state_open(const SnapOptions *options,
     state->snapshot = snapshot;
     state->file = image->file;
     state->stream_bytes = snapshot->vm_state_size;
-    snap_trailer_find(state->vmstate, state->stream_bytes, &state->trailer,
-                      &state->trailer_error);
-    switch (state->trailer.state) {
-    case STREAM_TRAILER_NONE:
-        break;
-    case STREAM_TRAILER_VALID:
-    case STREAM_TRAILER_UNSUPPORTED:
-        state->stream_bytes = state->trailer.footer.stream_bytes;
-        break;
-    case STREAM_TRAILER_DAMAGED:
-        find_end(options, state);
-        break;
+    if (!look_at_head(state, errp)) {
+        snap_state_close(state);
+        return false;
     }
+    find_trailer(options, state);
     return true;
 }
 
@@ -125,18 +220,12 @@ bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
     return true;
 }
 
-static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
-                               size_t bytes, GError **errp)
-{
-    return qcow2_vmstate_pread(opaque, position, data, bytes, errp);
-}
-
 SnapSource snap_state_source(const SnapState *state)
 {
     SnapSource source = {
-        .fetch = fetch,
+        .fetch = snap_state_fetch,
         .bytes = state->stream_bytes,
-        .opaque = state->vmstate,
+        .opaque = (void *)state,
     };
 
     return source;

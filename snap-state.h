@@ -18,6 +18,7 @@ typedef struct SnapState {
     BlockFile *file; /* of the image */
     Qcow2VmstateReader *vmstate;
     uint64_t stream_bytes; /* what is behind them is no stream */
+    bool mapped;           /* its RAM is: it may have holes */
     SnapTrailer trailer;
     GError *trailer_error;      /* why it could not be read; or NULL */
     StreamIndex *index;         /* NULL: nobody has asked for it yet */
@@ -28,13 +29,26 @@ typedef struct SnapState {
  * Open the VM state of @snapshot, which belongs to @image; both must outlive
  * @state. Whatever it holds, it can be read up to `stream_bytes', as a stream
  * should be. All of it is read only when there was a trailer and that does not
- * say any more where the stream ends. Yields. Returns false and fills @errp
+ * say any more where the stream ends; what tells that of mapped RAM is short.
+ * Yields. Returns false and fills @errp
  * (those of qcow2_vmstate_reader_open()); nothing is open then.
  */
 bool coroutine_fn snap_state_open(const SnapOptions *options,
                                   const SnapImage *image,
                                   const Qcow2Snapshot *snapshot,
                                   SnapState *state, GError **errp);
+
+/*
+ * Read VM state, holes of mapped RAM being zeros; @opaque is a SnapState, which
+ * is open. Yields. Errors of qcow2_vmstate_pread().
+ */
+bool coroutine_fn snap_state_fetch(void *opaque, uint64_t position,
+                                   uint8_t *data, size_t bytes, GError **errp);
+
+/* The same where a hole is damage: in all that is not a page of zeros. */
+bool coroutine_fn snap_state_fetch_written(void *opaque, uint64_t position,
+                                           uint8_t *data, size_t bytes,
+                                           GError **errp);
 
 /*
  * From now on `index' is there, and `checksums' if the trailer has them. Yields,

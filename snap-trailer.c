@@ -97,20 +97,24 @@ bool coroutine_fn snap_trailer_maker_write(
 }
 
 void coroutine_fn snap_trailer_find(Qcow2VmstateReader *vmstate,
-                                    uint64_t vm_state_size,
+                                    uint64_t vm_state_size, bool sparse,
                                     SnapTrailer *trailer, GError **errp)
 {
     uint8_t footer[STREAM_FOOTER_BYTES];
+    uint64_t position = vm_state_size - sizeof(footer);
+    bool done;
 
     if (vm_state_size < sizeof(footer)) {
         trailer->state = STREAM_TRAILER_NONE;
-    } else if (!qcow2_vmstate_pread(vmstate, vm_state_size - sizeof(footer),
-                                    footer, sizeof(footer), errp)) {
-        trailer->state = STREAM_TRAILER_DAMAGED;
-    } else {
-        trailer->state =
-            stream_footer_decode(footer, vm_state_size, &trailer->footer);
+        return;
     }
+    done = sparse ? qcow2_vmstate_pread_sparse(vmstate, position, footer,
+                                               sizeof(footer), errp)
+                  : qcow2_vmstate_pread(vmstate, position, footer,
+                                        sizeof(footer), errp);
+    trailer->state =
+        done ? stream_footer_decode(footer, vm_state_size, &trailer->footer)
+             : STREAM_TRAILER_DAMAGED;
 }
 
 void coroutine_fn snap_trailer_read(Qcow2VmstateReader *vmstate,

@@ -40,11 +40,12 @@ typedef struct SnapTrailer {
 } SnapTrailer;
 
 /*
- * Look for the footer in a VM state of @vm_state_size bytes. If it cannot be
- * read, the trailer is DAMAGED, and @errp filled. Yields.
+ * Look for the footer in a VM state of @vm_state_size bytes, which may have holes
+ * if @sparse. If it cannot be read, the trailer is DAMAGED, and @errp filled.
+ * Yields.
  */
 void coroutine_fn snap_trailer_find(Qcow2VmstateReader *vmstate,
-                                    uint64_t vm_state_size,
+                                    uint64_t vm_state_size, bool sparse,
                                     SnapTrailer *trailer, GError **errp);
 
 /*

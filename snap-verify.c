@@ -75,8 +75,7 @@ static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
     const StreamChecksums *checksums = verify->state->checksums;
     g_autoptr(GError) error = NULL;
 
-    if (!qcow2_vmstate_pread(verify->state->vmstate, position, data, bytes,
-                             &error)) {
+    if (!snap_state_fetch(verify->state, position, data, bytes, &error)) {
         note(verify, SNAP_DAMAGE_UNREADABLE, position, bytes, error->message);
         memset(data, 0, bytes);
     } else if (checksums &&
