@@ -61,6 +61,7 @@ FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/%.o, \
 	$(addprefix util/,coroutine.c coroutine-lock.c event-loop.c printable.c \
 	size.c snap-error.c trace.c) \
 	snap-command-line.c snap-commands.c snap-help.c \
+	snap-buffers.c snap-classic.c snap-depth.c snap-mapped.c \
 	$(addprefix tests/unit/,qcow2-fixture.c qcow2-fixture-build.c \
 	qcow2-fixture-run.c stream-builder.c))
 UNIT_ARCHIVE := $(BUILD)/tests/unit/common.a

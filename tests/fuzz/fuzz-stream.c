@@ -4,11 +4,14 @@
  *
  * The reader of migration streams. The input is a stream, or, when it does not
  * begin like one, how to build one. Whatever the pieces in which it is fed, all
- * that the reader has to say must be the same.
+ * that the reader has to say must be the same. One with mapped RAM is made into a
+ * classic one besides, which must be complete and have as many pages.
  */
 #include <string.h>
 
+#include "event-loop.h"
 #include "fuzz.h"
+#include "snap-classic.h"
 #include "../unit/stream-builder.h"
 
 /* Feeding byte by byte what is longer shows nothing more. */
@@ -24,6 +27,22 @@ static const char *const names[] = {
 static const char *take_name(FuzzInput *input)
 {
     return names[fuzz_take(input, 1) % G_N_ELEMENTS(names)];
+}
+
+/* Pages are stored as the bits of the input say, again and again. */
+static void build_mapped(StreamBuilder *builder, FuzzInput *input)
+{
+    const char *name = take_name(input);
+    uint32_t page_size = 1024 << fuzz_take(input, 1) % 4;
+    uint32_t pages = fuzz_take(input, 1) % 100;
+    uint64_t bits = fuzz_take(input, 3);
+    uint8_t stored[100];
+
+    for (unsigned i = 0; i < sizeof(stored); i++) {
+        stored[i] = bits >> i % 24 & 1;
+    }
+    stream_builder_mapped_block(builder, name, page_size, pages, stored, NULL,
+                                1 << fuzz_take(input, 1) % 14);
 }
 
 /* What is taken from the input is taken in an order that compilers share. */
@@ -175,6 +194,10 @@ static void build(StreamBuilder *builder, FuzzInput *input)
            builder->bytes->len < MAX_BUILT_BYTES) {
         unsigned what = fuzz_take(input, 1);
 
+        if (what == 0xbf) {
+            build_mapped(builder, input);
+            continue;
+        }
         switch (what >> 6) {
         case 0:
             build_frame(builder, input, what);
@@ -202,10 +225,81 @@ static void compare(const uint8_t *data, size_t bytes, const char *whole,
                 whole, piece, cut);
 }
 
+typedef struct Conversion {
+    const uint8_t *data; /* the stream */
+    size_t bytes;
+    GByteArray *classic;
+} Conversion;
+
+static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
+                               size_t bytes, GError **errp)
+{
+    const Conversion *conversion = opaque;
+
+    fuzz_assert(position <= conversion->bytes &&
+                    bytes <= conversion->bytes - position,
+                "%zu bytes at %llu of %zu", bytes, (unsigned long long)position,
+                conversion->bytes);
+    memcpy(data, conversion->data + position, bytes);
+    return true;
+}
+
+static void coroutine_fn convert(void *opaque)
+{
+    Conversion *conversion = opaque;
+    SnapSource source = {
+        .fetch = fetch,
+        .bytes = conversion->bytes,
+        .opaque = conversion,
+    };
+    g_autoptr(SnapClassic) classic = snap_classic_open(&source, NULL);
+
+    if (classic && snap_classic_bytes(classic) < 2 * conversion->bytes) {
+        conversion->classic = g_byte_array_new();
+        g_byte_array_set_size(conversion->classic, snap_classic_bytes(classic));
+        fuzz_assert(snap_classic_read(classic, 0, conversion->classic->data,
+                                      conversion->classic->len, NULL),
+                    "cannot be read");
+    }
+}
+
+static void convert_stream(const uint8_t *data, size_t bytes)
+{
+    g_autoptr(MigrationReader) before = migration_reader_new();
+    g_autoptr(MigrationReader) after = migration_reader_new();
+    const MigrationInfo *info = migration_reader_info(before);
+    Conversion conversion = { .data = data, .bytes = bytes };
+    g_autoptr(GByteArray) classic = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!migration_reader_feed(before, data, bytes, NULL) ||
+        !migration_reader_finish(before, NULL)) {
+        return;
+    }
+    event_loop_run(convert, &conversion);
+    classic = conversion.classic;
+    fuzz_assert(classic || !info->mapped_ram || info->capabilities->len > 1 ||
+                    info->page_size == 0,
+                "not converted");
+    if (!classic) {
+        return;
+    }
+    fuzz_assert(
+        migration_reader_feed(after, classic->data, classic->len, &error) &&
+            migration_reader_finish(after, &error),
+        "not complete: %s", error ? error->message : "");
+    fuzz_assert(migration_reader_info(after)->data_pages == info->data_pages &&
+                    migration_reader_info(after)->zero_pages ==
+                        info->zero_pages,
+                "other pages");
+}
+
 static void read_stream(const uint8_t *data, size_t bytes)
 {
     g_autofree char *whole = stream_builder_outcome(data, bytes, 0);
     size_t piece = 2;
+
+    convert_stream(data, bytes);
 
     /* Sizes that depend on the input, but on nothing else. */
     for (size_t i = 0; i < MIN(bytes, 64); i++) {
