@@ -62,13 +62,12 @@ static bool coroutine_fn open_side(const SnapOptions *options, SnapDiff *diff,
     return true;
 }
 
-static void coroutine_fn close_sides(SnapDiff *diff, SnapResult *result)
+static void coroutine_fn close_sides(SnapDiff *diff)
 {
     unsigned i;
 
     for (i = 0; i < SNAP_DIFF_SIDES; i++) {
         snap_pages_close(diff->sides[i].pages);
-        snap_state_warn(&diff->sides[i].state, result);
         snap_state_close(&diff->sides[i].state);
     }
     for (i = 0; i < SNAP_DIFF_SIDES; i++) {
@@ -172,7 +171,9 @@ bool coroutine_fn snap_diff(const SnapOptions *options, SnapResult *result,
     if (done) {
         result->exit_status =
             snap_diff_is_different(&diff) ? SNAP_DIFF_DIFFERENT : 0;
+        snap_state_warn(&diff.sides[0].state, result);
+        snap_state_warn(&diff.sides[1].state, result);
     }
-    close_sides(&diff, result);
+    close_sides(&diff);
     return done;
 }

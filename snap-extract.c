@@ -288,7 +288,9 @@ static bool coroutine_fn run(SnapExtract *extract, const SnapImage *image,
            open_source(extract, errp) &&
            write_output(extract, to, result, errp);
     snap_pages_close(extract->pages);
-    snap_state_warn(&extract->state, result);
+    if (done) {
+        snap_state_warn(&extract->state, result);
+    }
     snap_state_close(&extract->state);
     return done;
 }

@@ -72,12 +72,12 @@ static bool coroutine_fn index_one(const SnapOptions *options,
         return false;
     }
     indexed = add_trailer(options, image->qcow2, &state, errp);
-    snap_state_warn(&state, result);
-    snap_state_close(&state);
     if (indexed) {
+        snap_state_warn(&state, result);
         result->id = g_strdup(snapshot->id);
         result->name = g_strdup(snapshot->name);
     }
+    snap_state_close(&state);
     return indexed;
 }
 

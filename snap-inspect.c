@@ -287,7 +287,9 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
     if (shown && options->map) {
         shown = snap_state_print_map(options, &state, errp);
     }
-    snap_state_warn(&state, result);
+    if (shown) {
+        snap_state_warn(&state, result);
+    }
     snap_state_close(&state);
     return shown;
 }

@@ -332,7 +332,9 @@ bool coroutine_fn snap_load(const SnapOptions *options, SnapResult *result,
     interrupt = interrupt_new(cancel, to);
     loaded = open_image(&load, result, errp) && run(&load, to, result, errp);
     snap_together_end(load.restore);
-    snap_state_warn(&load.state, result);
+    if (loaded) {
+        snap_state_warn(&load.state, result);
+    }
     snap_classic_close(load.classic);
     snap_state_close(&load.state);
     snap_image_close(&load.target.image);

@@ -184,12 +184,22 @@ bool coroutine_fn snap_state_open(const SnapOptions *options,
 bool coroutine_fn snap_state_need_index(const SnapOptions *options,
                                         SnapState *state, GError **errp)
 {
+    GError *error = NULL;
+
     if (!state->index && state->trailer.state == STREAM_TRAILER_VALID) {
         snap_trailer_read(state->vmstate, &state->trailer, &state->index,
                           &state->checksums, &state->trailer_error);
     }
     if (!state->index) {
-        state->index = scan(options, state, NULL, errp);
+        state->index = scan(options, state, NULL, &error);
+    }
+    if (!state->index && state->trailer_error) {
+        /* The cause: without a trailer nobody may know where the stream ends. */
+        g_error_free(error);
+        error = g_error_copy(state->trailer_error);
+    }
+    if (!state->index) {
+        g_propagate_error(errp, error);
     }
     return state->index != NULL;
 }

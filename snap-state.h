@@ -69,7 +69,7 @@ bool coroutine_fn snap_state_need_checksums(const SnapOptions *options,
 /* The stream, to read pages from; @state must outlive it. */
 SnapSource snap_state_source(const SnapState *state);
 
-/* Warn if there was a trailer that could not be read. */
+/* The command is done: warn if there was a trailer that could not be read. */
 void snap_state_warn(const SnapState *state, SnapResult *result);
 
 /* No read is under way. Zero-initialised is allowed. Yields. */
