@@ -97,7 +97,9 @@ static bool coroutine_fn show_device(const SnapState *state,
     return true;
 }
 
+/* All of them, or @only, unless that is NULL. */
 static bool coroutine_fn show_all(const SnapState *state,
+                                  const MigrationSection *only,
                                   DeviceDescriptions *descriptions,
                                   const char *why,
                                   const SnapDeviceOutput *output, GError **errp)
@@ -110,7 +112,7 @@ static bool coroutine_fn show_all(const SnapState *state,
     for (i = 0; shown && i < info->sections->len; i++) {
         const MigrationSection *section = info->sections->pdata[i];
 
-        if (section->device) {
+        if (section->device && (!only || section == only)) {
             output->begin_device(section, opaque);
             shown = show_device(state, section, descriptions, why, output,
                                 opaque, errp);
@@ -129,7 +131,14 @@ bool coroutine_fn snap_show_devices(const SnapOptions *options,
     g_autoptr(DeviceDescriptions) descriptions = NULL;
     g_autoptr(GError) error = NULL;
     const char *why = "the stream has no description of its devices";
+    const MigrationSection *only = NULL;
 
+    if (options->device) {
+        only = snap_find_device(info, options->device, errp);
+        if (!only) {
+            return false;
+        }
+    }
     if (info->description_bytes > STATES_MAX_BYTES) {
         why = "the description of the devices is too large";
     } else if (info->description_bytes > 0) {
@@ -142,7 +151,7 @@ bool coroutine_fn snap_show_devices(const SnapOptions *options,
                                                info->description_bytes, &error);
         why = error ? error->message : NULL;
     }
-    return show_all(state, descriptions, why,
+    return show_all(state, only, descriptions, why,
                     options->json ? &snap_device_json : &snap_device_text,
                     errp);
 }

@@ -18,7 +18,15 @@ void snap_print_sections(const MigrationInfo *info);
 void snap_json_sections(JsonBuilder *json, const MigrationInfo *info);
 
 /*
- * Print what is in the devices of @state, all of it. Yields. Returns false and
+ * The device that @text means, NAME or NAME:INSTANCE. NULL and @errp (NOT_FOUND,
+ * AMBIGUOUS: several have the name).
+ */
+const MigrationSection *snap_find_device(const MigrationInfo *info,
+                                         const char *text, GError **errp);
+
+/*
+ * Print what is in the devices of @state, or in the one that the options name:
+ * all of it. Yields. Returns false and
  * fills @errp when the image cannot be read; then a part has been printed.
  */
 bool coroutine_fn snap_show_devices(const SnapOptions *options,

@@ -264,6 +264,11 @@ static void print_state_json(const SnapState *state)
     snap_json_print(json);
 }
 
+static bool shows_devices(const SnapOptions *options)
+{
+    return options->devices || options->device;
+}
+
 /* What is inside one snapshot. */
 static bool coroutine_fn inspect_state(const SnapOptions *options,
                                        const SnapImage *image,
@@ -277,7 +282,7 @@ static bool coroutine_fn inspect_state(const SnapOptions *options,
         return false;
     }
     shown = snap_state_need_index(options, &state, errp);
-    if (shown && options->devices) {
+    if (shown && shows_devices(options)) {
         shown = snap_show_devices(options, &state, errp);
     } else if (shown && options->json) {
         print_state_json(&state);
@@ -312,7 +317,7 @@ static void coroutine_fn inspect_image(const SnapOptions *options,
 
 static bool check_map(const SnapOptions *options, GError **errp)
 {
-    if (options->map && (options->json || options->devices)) {
+    if (options->map && (options->json || shows_devices(options))) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "--map and %s exclude each other",
                     options->json ? "--output=json" : "--devices");
@@ -324,7 +329,7 @@ static bool check_map(const SnapOptions *options, GError **errp)
 bool coroutine_fn snap_inspect(const SnapOptions *options, SnapResult *result,
                                GError **errp)
 {
-    bool state = options->name || options->devices || options->map;
+    bool state = options->name || shows_devices(options) || options->map;
     HostFileCache cache = state ? HOST_FILE_CACHE_AUTOMATIC
                                 : HOST_FILE_CACHE_WRITEBACK;
     SnapImage image = { 0 };

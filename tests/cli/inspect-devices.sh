@@ -79,3 +79,18 @@ jq -e --slurpfile sound devices.json '
     ' out > /dev/null || fail "not as bytes: $(head -n 50 out)"
 
 expect_refusal disk.qcow2 'sound.*bare' qemu_snap inspect --devices disk.qcow2
+
+# One of them.
+expect_status 0 qemu_snap inspect --device=timer -n sound --output=json \
+    disk.qcow2
+jq -e --slurpfile sound devices.json '.devices ==
+    [$sound[0].devices[] | select(.name == "timer")]' out > /dev/null ||
+    fail "not the timer: $(cat out)"
+expect_status 0 qemu_snap inspect --device=i8259:1 -n sound --output=json \
+    disk.qcow2
+jq -e '[.devices[] | [.name, .instance]] == [["i8259", 1]]' out > /dev/null ||
+    fail "not the second one: $(cat out)"
+expect_refusal disk.qcow2 'say which' \
+    qemu_snap inspect --device=i8259 -n sound disk.qcow2
+expect_refusal disk.qcow2 'no device' \
+    qemu_snap inspect --device=pc.ram -n sound disk.qcow2
