@@ -429,12 +429,13 @@ PageMap *stream_index_decode_runs(const StreamIndexRuns *runs,
 {
     g_autoptr(PageMap) map = page_map_new();
     RunsSink sink = { .map = map };
-    IndexInput input = {
-        .at = runs->bytes->data,
-        .end = runs->bytes->data + runs->bytes->len,
-    };
+    IndexInput input = { .at = runs->bytes->data };
 
-    get_runs(&input, info, &sink);
+    /* Without blocks there are no runs, and no data. */
+    if (runs->bytes->len) {
+        input.end = input.at + runs->bytes->len;
+        get_runs(&input, info, &sink);
+    }
     g_assert(!input.failed);
     return page_map_finish(map, info->page_size) ? g_steal_pointer(&map) : NULL;
 }
