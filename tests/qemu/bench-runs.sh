@@ -12,8 +12,8 @@ compared='save-stream save-ring load-stream load-cached load-cold-automatic
     load-half-cached load-depth load-depth-delayed save-indexed scan verify
     inspect-indexed extract-raw save-guest load-guest
     list-cold list-warm inspect-cold inspect-warm create-1t delete-1t'
-# shellcheck disable=SC2086
-compared=$(some_of $compared | xargs)
+# shellcheck disable=SC2046,SC2086
+compared=$(some_of $(some_of $compared) | xargs)
 drawn='pipe load-by-depth load-by-depth-delayed save-by-size load-by-size'
 ! command -v fio > /dev/null || compared+=' load-fio'
 
