@@ -39,8 +39,8 @@ static bool is_command(int argc, char **argv, const SnapOptions *options,
 static void break_silence(int argc, char **argv, const SnapOptions *options,
                           const SnapResult *result)
 {
-    if (is_command(argc, argv, options, "load") && !result->output_begun && !isatty(STDOUT_FILENO) &&
-        write(STDOUT_FILENO, "", 1) < 0) {
+    if (is_command(argc, argv, options, "load") && !result->output_begun &&
+        !isatty(STDOUT_FILENO) && write(STDOUT_FILENO, "", 1) < 0) {
         return;
     }
 }

@@ -227,7 +227,7 @@ bool coroutine_fn qcow2_fixture_add_snapshot(Qcow2Image *image,
 typedef enum Qcow2FixtureVerb {
     QCOW2_FIXTURE_REPLACE, /* by a disk-only snapshot of the same name */
     QCOW2_FIXTURE_APPLY,
-    QCOW2_FIXTURE_RENAME,     /* to `new_name' */
+    QCOW2_FIXTURE_RENAME, /* to `new_name' */
     QCOW2_FIXTURE_DELETE,
     QCOW2_FIXTURE_FREE_STALE, /* VM state in the active L1; no name */
     QCOW2_FIXTURE_REPLACE_TAIL,

@@ -206,8 +206,7 @@ START_TEST(the_right_option_is_blamed)
     expect_error("list -Uz disk", "unknown option '-z'");
     expect_error("list --zoo disk", "unknown option '--zoo'");
     expect_error("list --quiet=1 disk", "option '--quiet' takes no argument");
-    expect_error("list disk --quiet -Un",
-                 "option '-Un' needs an argument");
+    expect_error("list disk --quiet -Un", "option '-Un' needs an argument");
 }
 END_TEST
 
