@@ -13,7 +13,7 @@
 #include "qcow2-vmstate.h"
 #include "snap-commands.h"
 #include "snap-error.h"
-#include "snap-verify.h"
+#include "stream-checksums.h"
 
 bool coroutine_fn snap_image_open(const SnapOptions *options,
                                   HostFileCache cache, SnapImage *image,
@@ -72,7 +72,8 @@ static bool coroutine_fn stream_fetch(void *opaque, uint64_t position,
 
     return streaming->fetch(streaming->source, position, data, bytes, errp) &&
            (!streaming->verify ||
-            snap_verify_pieces(streaming->verify, position, data, bytes, errp));
+            stream_checksums_verify(streaming->verify, position, data, bytes,
+                                    errp));
 }
 
 static bool coroutine_fn stream_before_last(void *opaque, GError **errp)

@@ -117,9 +117,9 @@ bool snap_choose_replaced(const SnapOptions *options, const Qcow2Image *image,
 
 /*
  * Read the first @bytes of what @fetch reads from @source through the ring into
- * @to, or only through @reader when @to is NULL. @before_last is called with @opaque when all has
- * been read, and stops the last bytes by returning false and filling @errp;
- * both may be NULL. @progress may be NULL. Yields.
+ * @to, or only through @reader when @to is NULL. @before_last is called with
+ * @opaque when all has been read, and stops the last bytes by returning false
+ * and filling @errp; both may be NULL. @progress may be NULL. Yields.
  */
 typedef struct SnapStreaming {
     BlockFile *file; /* where it is read from */

@@ -3,8 +3,9 @@
  * SPDX-FileCopyrightText: The qemu-snap authors
  *
  * load: the VM state of a snapshot goes to standard output, where an incoming
- * QEMU reads it; that with mapped RAM as the classic stream. The stream is followed on its way out, because only its own
- * end marker tells whether a reader that closes the pipe has had enough.
+ * QEMU reads it; that with mapped RAM as the classic stream. The stream is
+ * followed on its way out, because only its own end marker tells whether a
+ * reader that closes the pipe has had enough.
  *
  * With --apply the disks go back as well. All is prepared before the first
  * byte; the disks change between the last read and the last bytes. Not before:
@@ -25,7 +26,6 @@
 #include "snap-state.h"
 #include "snap-target.h"
 #include "snap-together.h"
-#include "snap-verify.h"
 
 typedef struct Load {
     const SnapOptions *options;
@@ -157,7 +157,12 @@ static const StreamChecksums *coroutine_fn checksums_to_verify(Load *load,
         !snap_state_need_index(load->options, &load->state, errp)) {
         return NULL;
     }
-    if (!load->state.checksums) {
+    if (!load->state.checksums &&
+        load->state.trailer.state == STREAM_TRAILER_DAMAGED) {
+        g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                    "the checksums of snapshot '%s' are damaged",
+                    load->state.snapshot->name);
+    } else if (!load->state.checksums) {
         g_set_error(errp, SNAP_ERROR, SNAP_ERROR_INVALID,
                     "snapshot '%s' has no checksums to verify",
                     load->state.snapshot->name);
@@ -185,7 +190,8 @@ static bool coroutine_fn fetch_mapped(void *opaque, uint64_t position,
     end = MIN(end, load->state.stream_bytes);
     pieces = g_malloc(end - start);
     if (!snap_state_fetch(&load->state, start, pieces, end - start, errp) ||
-        !snap_verify_pieces(load->verify, start, pieces, end - start, errp)) {
+        !stream_checksums_verify(load->verify, start, pieces, end - start,
+                                 errp)) {
         return false;
     }
     memcpy(data, pieces + (position - start), bytes);

@@ -13,6 +13,7 @@
 #include "snap-pages.h"
 #include "snap-trailer.h"
 
+/* Its members are read by all, and set by the functions below alone. */
 typedef struct SnapState {
     const Qcow2Snapshot *snapshot;
     BlockFile *file; /* of the image */
@@ -30,8 +31,8 @@ typedef struct SnapState {
  * @state. Whatever it holds, it can be read up to `stream_bytes', as a stream
  * should be. All of it is read only when there was a trailer and that does not
  * say any more where the stream ends; what tells that of mapped RAM is short.
- * Yields. Returns false and fills @errp
- * (those of qcow2_vmstate_reader_open()); nothing is open then.
+ * Yields. Returns false and fills @errp (those of qcow2_vmstate_reader_open());
+ * nothing is open then.
  */
 bool coroutine_fn snap_state_open(const SnapOptions *options,
                                   const SnapImage *image,

@@ -78,6 +78,9 @@ bool coroutine_fn snap_trailer_maker_write(
 
     *vm_state_size = stream_bytes;
     if (stream_checksums_covered(maker->checksums) != stream_bytes) {
+        g_ptr_array_add(result->warnings,
+                        g_strdup("the snapshot has no index: more was sent "
+                                 "than the stream"));
         return true;
     }
     trailer = encode(maker, written, stream_bytes, taken_out);

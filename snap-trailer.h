@@ -26,8 +26,8 @@ void snap_trailer_maker_add(SnapTrailerMaker *maker, const uint8_t *data,
  * The stream is complete and has been written up to @stream_bytes; without its
  * return path if that was @taken_out. Write the trailer behind it.
  * *@vm_state_size is where it ends, or @stream_bytes when there will be none:
- * the stream matters more, so that is so on a full disk (with a warning), and
- * when the source sent more than the stream. Yields. Fills @errp (IO).
+ * the stream matters more, so that is so on a full disk, and when the source
+ * sent more than the stream, both with a warning. Yields. Fills @errp (IO).
  */
 bool coroutine_fn snap_trailer_maker_write(
     SnapTrailerMaker *maker, Qcow2SnapshotWriter *writer, uint64_t stream_bytes,

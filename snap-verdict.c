@@ -159,7 +159,7 @@ static void print_damage(const SnapVerdict *verdict, guint number)
 
 void snap_verdict_print(const SnapVerdict *verdict)
 {
-    const Qcow2Snapshot *snapshot = verdict->state->snapshot;
+    const Qcow2Snapshot *snapshot = verdict->snapshot;
     g_autofree char *id = printable(snapshot->id);
     g_autofree char *name = printable(snapshot->name);
     g_autofree char *size = size_format(verdict->state->stream_bytes);
@@ -241,8 +241,8 @@ void snap_verdict_add(const SnapVerdict *verdict, JsonBuilder *json)
     guint i;
 
     json_builder_begin_object(json);
-    snap_json_string(json, "id", verdict->state->snapshot->id);
-    snap_json_string(json, "name", verdict->state->snapshot->name);
+    snap_json_string(json, "id", verdict->snapshot->id);
+    snap_json_string(json, "name", verdict->snapshot->name);
     snap_json_number(json, "stream-size", verdict->state->stream_bytes);
     snap_json_string(json, "result", snap_verdict_name(verdict));
     json_builder_set_member_name(json, "damage");

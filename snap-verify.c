@@ -27,25 +27,6 @@ typedef struct Verify {
     GPtrArray *damage;
 } Verify;
 
-bool snap_verify_pieces(const StreamChecksums *checksums, uint64_t position,
-                        const uint8_t *data, size_t bytes, GError **errp)
-{
-    size_t at;
-
-    for (at = 0; at < bytes; at += STREAM_CHECKSUM_BYTES) {
-        uint64_t piece = (position + at) / STREAM_CHECKSUM_BYTES;
-
-        if (!stream_checksums_match(checksums, piece, data + at)) {
-            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
-                        "MiB %" PRIu64 " of the VM state (at %" PRIu64
-                        ") is not what was saved",
-                        piece, piece * STREAM_CHECKSUM_BYTES);
-            return false;
-        }
-    }
-    return true;
-}
-
 static void damage_free(void *opaque)
 {
     SnapDamage *damage = opaque;
@@ -78,8 +59,8 @@ static bool coroutine_fn fetch(void *opaque, uint64_t position, uint8_t *data,
     if (!snap_state_fetch(verify->state, position, data, bytes, &error)) {
         note(verify, SNAP_DAMAGE_UNREADABLE, position, bytes, error->message);
         memset(data, 0, bytes);
-    } else if (checksums &&
-               !snap_verify_pieces(checksums, position, data, bytes, &error)) {
+    } else if (checksums && !stream_checksums_verify(checksums, position, data,
+                                                     bytes, &error)) {
         note(verify, SNAP_DAMAGE_CHECKSUM, position, bytes, NULL);
     }
     return true;
@@ -216,6 +197,31 @@ static bool coroutine_fn verify_stream(const SnapOptions *options,
     return true;
 }
 
+/*
+ * Open it; what cannot even be opened is the worst damage of all, and no reason
+ * not to look at the others. False and @errp: it is something else.
+ */
+static bool coroutine_fn open_state(const SnapOptions *options,
+                                    const SnapImage *image,
+                                    const Qcow2Snapshot *snapshot,
+                                    Verify *verify, bool *opened, GError **errp)
+{
+    GError *error = NULL;
+
+    *opened = snap_state_open(options, image, snapshot, verify->state, &error);
+    if (*opened) {
+        return true;
+    }
+    if (!g_error_matches(error, SNAP_ERROR, SNAP_ERROR_DAMAGED) &&
+        !g_error_matches(error, SNAP_ERROR, SNAP_ERROR_IO)) {
+        g_propagate_error(errp, error);
+        return false;
+    }
+    note(verify, SNAP_DAMAGE_UNREADABLE, 0, 0, error->message);
+    g_error_free(error);
+    return true;
+}
+
 /* Of one snapshot, with what is to be told about it. *@damaged adds up. */
 static bool coroutine_fn verify_one(const SnapOptions *options,
                                     const SnapImage *image,
@@ -227,15 +233,20 @@ static bool coroutine_fn verify_one(const SnapOptions *options,
     g_autoptr(GPtrArray) damage = g_ptr_array_new_with_free_func(damage_free);
     SnapState state = { 0 };
     Verify verify = { .state = &state, .reader = reader, .damage = damage };
-    SnapVerdict verdict = { .state = &state, .damage = damage };
+    SnapVerdict verdict = {
+        .snapshot = snapshot,
+        .state = &state,
+        .damage = damage,
+    };
+    bool opened;
     bool done;
 
-    if (!snap_state_open(options, image, snapshot, &state, errp)) {
+    if (!open_state(options, image, snapshot, &verify, &opened, errp)) {
         return false;
     }
     verify.pages = page_map_new();
     verify.progress = progress_new(options->progress, state.stream_bytes);
-    done = verify_stream(options, &verify, errp);
+    done = !opened || verify_stream(options, &verify, errp);
     verdict.compared = state.checksums != NULL;
     if (done && json) {
         snap_verdict_add(&verdict, json);

@@ -10,13 +10,6 @@
 #include "snap-json.h"
 #include "snap-state.h"
 
-/*
- * Judge @bytes of the stream from @position on, which begins a piece and ends
- * one. Fills @errp (DAMAGED), which names the first place that is not right.
- */
-bool snap_verify_pieces(const StreamChecksums *checksums, uint64_t position,
-                        const uint8_t *data, size_t bytes, GError **errp);
-
 typedef enum SnapDamageKind {
     SNAP_DAMAGE_UNREADABLE, /* the device or the image does not give it */
     SNAP_DAMAGE_CHECKSUM,   /* it is not what was saved */
@@ -29,15 +22,16 @@ typedef enum SnapDamageKind {
 typedef struct SnapDamage {
     SnapDamageKind kind;
     uint64_t offset;
-    uint64_t bytes; /* 0: from there on */
+    uint64_t bytes; /* 0: all of what it is about */
     char *text;     /* what else there is to say; or NULL */
 } SnapDamage;
 
 /* What came of one snapshot. */
 typedef struct SnapVerdict {
-    const SnapState *state;
-    bool compared;     /* there were checksums to compare with */
-    GPtrArray *damage; /* of SnapDamage, by kind and offset */
+    const Qcow2Snapshot *snapshot;
+    const SnapState *state; /* all 0: it could not be opened */
+    bool compared;          /* there were checksums to compare with */
+    GPtrArray *damage;      /* of SnapDamage, by kind and offset */
 } SnapVerdict;
 
 /* "intact", "complete" (but not compared) or "damaged". */

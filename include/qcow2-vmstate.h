@@ -24,9 +24,9 @@ Qcow2VmstateReader *coroutine_fn qcow2_vmstate_reader_open(
 /*
  * From now on the VM state ends with its last cluster, or where its recorded
  * size says, if that is more; or later, if many empty tables follow. Mapped RAM
- * that QEMU has written goes on behind the recorded size, which counts only what
- * was written, and has holes. No read is under way. Yields. Returns false and fills
- * @errp (DAMAGED, IO); then nothing has changed.
+ * that QEMU has written goes on behind the recorded size, which counts only
+ * what was written, and has holes. No read is under way. Yields. Returns false
+ * and fills @errp (DAMAGED, IO); then nothing has changed.
  */
 bool coroutine_fn qcow2_vmstate_reader_extend(Qcow2VmstateReader *reader,
                                               GError **errp);
@@ -64,10 +64,10 @@ typedef struct Qcow2SnapshotWriter Qcow2SnapshotWriter;
 /*
  * Begin a snapshot called @name of @image's present disk content. @old, if not
  * NULL, is one of @image's and disappears in the moment in which it appears,
- * with VM state in the active L1, which may be its own. Everything that can be refused is refused here; the
- * disk part is shared with the new snapshot as far as that can be prepared in
- * fresh clusters. Until _commit() nothing that the image refers to is changed.
- * Yields. Returns NULL and fills @errp.
+ * with VM state in the active L1, which may be its own. Everything that can be
+ * refused is refused here; the disk part is shared with the new snapshot as far
+ * as that can be prepared in fresh clusters. Until _commit() nothing that the
+ * image refers to is changed. Yields. Returns NULL and fills @errp.
  */
 Qcow2SnapshotWriter *coroutine_fn qcow2_snapshot_writer_begin(
     Qcow2Image *image, const char *name, const Qcow2Snapshot *old,

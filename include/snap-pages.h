@@ -69,9 +69,9 @@ uint64_t snap_pages_extent(const SnapPages *pages, const MigrationBlock *block,
  * Read whole pages inside @block: @offset and @bytes are multiples of the page
  * size. What is absent reads as zeros. Pages that are neighbours in the stream
  * are read together, also across other records that lie between. Each read uses
- * 2 MiB besides @data, and SNAP_MAX_DEPTH of them do so at once. Yields. Returns false and fills @errp: STREAM
- * (the text names block, page, and offset in the stream), that of `fetch', or
- * IO.
+ * 2 MiB besides @data, and SNAP_MAX_DEPTH of them do so at once. Yields.
+ * Returns false and fills @errp: STREAM (the text names block, page, and offset
+ * in the stream), that of `fetch', or IO.
  */
 bool coroutine_fn snap_pages_read(SnapPages *pages, const MigrationBlock *block,
                                   uint64_t offset, uint8_t *data, size_t bytes,

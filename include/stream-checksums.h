@@ -41,6 +41,15 @@ uint64_t stream_checksums_count(const StreamChecksums *checksums);
 bool stream_checksums_match(const StreamChecksums *checksums, uint64_t number,
                             const void *data);
 
+/*
+ * The same of @bytes of the stream from @position on, which begins a piece and
+ * ends one. Fills @errp (DAMAGED), which names the first place that is not
+ * right.
+ */
+bool stream_checksums_verify(const StreamChecksums *checksums,
+                             uint64_t position, const uint8_t *data,
+                             size_t bytes, GError **errp);
+
 /* The one for the whole. */
 uint64_t stream_checksums_whole(const StreamChecksums *checksums);
 

@@ -5,11 +5,13 @@
  * See stream-checksums.h. XXH3 is as fast as memory, and a save must not wait
  * for its checksums.
  */
+#include <inttypes.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "bytes.h"
 #include "checked.h"
+#include "snap-error.h"
 #include "stream-checksums.h"
 
 /* How they are written down: this, the stream's length, the whole, each one. */
@@ -112,6 +114,26 @@ bool stream_checksums_match(const StreamChecksums *checksums, uint64_t number,
     g_assert(number < checksums->pieces->len);
     return XXH3_64bits(data, MIN(left, STREAM_CHECKSUM_BYTES)) ==
            g_array_index(checksums->pieces, uint64_t, number);
+}
+
+bool stream_checksums_verify(const StreamChecksums *checksums,
+                             uint64_t position, const uint8_t *data,
+                             size_t bytes, GError **errp)
+{
+    size_t at;
+
+    for (at = 0; at < bytes; at += STREAM_CHECKSUM_BYTES) {
+        uint64_t piece = (position + at) / STREAM_CHECKSUM_BYTES;
+
+        if (!stream_checksums_match(checksums, piece, data + at)) {
+            g_set_error(errp, SNAP_ERROR, SNAP_ERROR_DAMAGED,
+                        "MiB %" PRIu64 " of the VM state (at %" PRIu64
+                        ") is not what was saved",
+                        piece, piece * STREAM_CHECKSUM_BYTES);
+            return false;
+        }
+    }
+    return true;
 }
 
 uint64_t stream_checksums_whole(const StreamChecksums *checksums)

@@ -258,6 +258,17 @@ expect_no_corruption()
         fail "qemu-img check $1, status $status: $(cat check.log)"
 }
 
+# expect_intact IMAGE [ARGUMENTS...]: the VM state matches its checksums, and
+# its index, made while the stream passed, is what the stream says.
+expect_intact()
+{
+    local image=$1
+    shift
+    qemu_snap verify "$@" "$image" > verify.log 2>&1 ||
+        fail "verify $* $image: $(cat verify.log)"
+    grep -q ', intact$' verify.log || fail "not verified: $(cat verify.log)"
+}
+
 # new_image FILE [SIZE [OPTIONS]]: an empty qcow2 image.
 new_image()
 {

@@ -58,10 +58,15 @@ for at in 0 9 19 28 36 44 60 -40 -500; do
     esac
     # Where nothing tells that it was one, nobody can tell it from the stream.
     [ $at = 0 ] || expect_all_is_there "damaged at $at"
+    [ $at = 0 ] || expect_status 1 qemu_snap load --verify -n with image.qcow2
+    [ $at = 0 ] || grep -q "checksums of snapshot 'with' are damaged" err ||
+        fail "damaged at $at: $(cat err)"
     mv sound.qcow2 image.qcow2
 done
 
 # A source that says more than its stream, which QEMU ignores, gets none.
-(cat stream; head -c 5000 /dev/zero) | qemu_snap save -n more image.qcow2
+(cat stream; head -c 5000 /dev/zero) |
+    qemu_snap save -n more image.qcow2 2> err
+grep -q 'warning: the snapshot has no index' err || fail "not told: $(cat err)"
 [ "$(trailer image.qcow2 more)" = none ] || fail 'a trailer behind padding'
 qemu_snap load -n more image.qcow2 | cmp - stream >&2 || fail 'not the stream'

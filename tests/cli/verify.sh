@@ -75,6 +75,18 @@ if qemu_snap list cut.qcow2 > out 2> err; then
         .offset == 3145728' out > /dev/null || fail "cut: $(cat out)"
 fi
 
+# One whose tables are damaged is no reason not to look at the others.
+cp sound.qcow2 tables.qcow2
+table=$(number tables.qcow2 64)
+poke tables.qcow2 "$table" 00000000000000ff
+expect_status 2 qemu_snap verify --all --output=json tables.qcow2
+jq -e '[.snapshots[] | [.name, .result, (.damage[0].kind // "")]] ==
+    [["one", "damaged", "unreadable"], ["two", "intact", ""],
+     ["three", "complete", ""]]' out > /dev/null || fail "all: $(cat out)"
+expect_status 2 qemu_snap verify -n one tables.qcow2
+grep -q '^    cannot be read: ' out || fail "no reason: $(cat out)"
+expect_refusal tables.qcow2 'no VM state' qemu_snap verify -n disk tables.qcow2
+
 # Without checksums.
 expect_status 1 qemu_snap load --verify -n three sound.qcow2
 grep -q "no checksums" err || fail "compared with what? $(cat err)"

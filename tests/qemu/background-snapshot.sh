@@ -20,6 +20,7 @@ guest_proves_itself source
 ended=$(guest_tick source)
 qemu_quit source
 expect_clean states.qcow2
+expect_intact states.qcow2
 
 guest_start target -incoming "exec:$SNAP_COMMAND load states.qcow2"
 guest_proves_itself target

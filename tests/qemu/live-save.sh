@@ -16,6 +16,7 @@ qemu_migrate_live source "$SNAP_COMMAND save --create states.qcow2"
 [ "$(guest_tick source)" -gt $((tick + 10)) ] || fail 'the guest stood still'
 qemu_quit source
 expect_clean states.qcow2
+expect_intact states.qcow2
 
 guest_start target -incoming "exec:$SNAP_COMMAND load states.qcow2"
 guest_proves_itself target

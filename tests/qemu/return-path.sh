@@ -18,6 +18,7 @@ for machine in pc pc,suppress-vmdesc=on; do
     qemu_migrate source "$SNAP_COMMAND save --create states.qcow2"
     qemu_quit source
     expect_clean states.qcow2
+    expect_intact states.qcow2
 
     guest_start target -machine $machine \
         -incoming "exec:$SNAP_COMMAND load states.qcow2"

@@ -55,6 +55,9 @@ guest_proves_itself source
 qemu_quit source
 expect_clean disk.qcow2
 expect_snapshots disk.qcow2 'first theirs second third'
+for name in first second third; do
+    expect_intact disk.qcow2 -n $name
+done
 [ "$(find . -name '*qemu-snap*')" = '' ] || fail "left: $(ls -a)"
 
 for name in first second; do
